@@ -1,0 +1,66 @@
+# `make demo` and `make test` work on a machine with only python3, its venv and make.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Development mode and no tolerated warning: a forgotten await or an unclosed
+# socket fails the run.
+PY     := $(BIN)/python -X dev -W error
+PYTEST := $(PY) -m pytest
+
+.PHONY: help setup demo test check lint fmt types cover interop bench docs clean
+
+help:  ## say what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+# The library with its core dependencies: enough for the demo.
+$(VENV)/.runtime: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+# The library with its extras, and the tools of the checks.
+$(VENV)/.dev: pyproject.toml requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $(VENV)/.runtime $@
+
+setup: $(VENV)/.dev  ## make the virtual environment
+
+demo: $(VENV)/.runtime  ## receive and send a message, both ends in one process
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev  ## doctests and tests, without the heavy ones
+	$(PYTEST)
+
+check: lint types cover docs  ## everything a change must pass
+
+lint: $(VENV)/.dev  ## style of code and of layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fmt: $(VENV)/.dev  ## put code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev  ## mypy --strict on library and tests
+	$(BIN)/mypy
+
+# Grammar, mechanisms and state machines are covered whole, line and branch.
+cover: $(VENV)/.dev  ## tests with coverage; wire, sasl and core must reach 100 %
+	$(PYTEST) --cov --cov-report=
+	$(BIN)/coverage report --fail-under=100 \
+	  --include='src/smtpx/errors.py,src/smtpx/wire/*,src/smtpx/sasl/*,src/smtpx/core/*'
+
+interop: $(VENV)/.dev  ## tests against other mail software, which must be installed
+	$(PYTEST) -m interop tests/interop
+
+bench: $(VENV)/.dev  ## measure
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.dev  ## write the generated pages again, and check the others
+	$(PY) tools/rfc.py
+	$(PY) tools/states.py
+
+clean:  ## remove what is made
+	rm -rf $(VENV) build dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache
