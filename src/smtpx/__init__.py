@@ -4,22 +4,25 @@ Names are loaded when first used (PEP 562), so ``import smtpx`` alone is cheap: 
 loads no event loop, no TLS and no optional package.
 
 >>> import smtpx
->>> "__version__" in smtpx.__all__
-True
+>>> smtpx.Mailbox.parse("postmaster@example.com").domain
+'example.com'
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["__version__"]
 
 __version__ = "0.1.0"
 
-# Where each public name lives. The imports under TYPE_CHECKING say the same to a
-# type checker; a test compares the two.
-_MODULE_OF: dict[str, str] = {}
-
-__all__ = ["__version__"]  # noqa: PLE0604 - filled from the table below
-__all__ += sorted(_MODULE_OF)
+# The same as the imports above, for the interpreter; a test compares the two.
+_NAMES = {}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
@@ -34,4 +37,4 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """List what is public, loaded or not."""
-    return sorted({*globals(), *_MODULE_OF})
+    return sorted({*globals(), *__all__})
