@@ -47,7 +47,8 @@ _LINE_JOIN = re.compile(r"\s*\n[ \t]*(?:#:?[ \t]*)?")
 _LINK = re.compile(r"\bhttps?://\S+")
 _OTHER_FORMS = re.compile(
     r"\bRFC-?\d{3,}|\bRFC \d+(?:,? ?§|,? Sec|, ?section| sec\.)"
-    r"|\b[Ss]ections? [\d.]+ (?:of|in) RFC|\bRFC \d+ (?:section|appendix)s? ?(?!\w)"
+    r"|\b[Ss]ections? [\d.]+ (?:of|in) RFC"
+    r"|\bRFC \d+ (?:sections?|appendix|appendices)\b(?! [\dA-Z])"
 )
 
 
@@ -89,16 +90,22 @@ def _read_title(text: str) -> str:
 
 
 def write_index(folder: Path) -> None:
-    """Write the index from the texts in a folder: ``rfc5321.txt`` and so on."""
-    rows = []
+    """Write the index from the texts in a folder: ``rfc5321.txt`` and so on.
+
+    What the index has of an RFC whose text is not there stays.
+    """
+    index = read_index()
     for path in folder.glob("*.txt"):
         name = _FILE_OF_DRAFT.get(path.stem, path.stem.removeprefix("rfc"))
         if name.isdigit():
-            sections = read_sections(path.read_text(encoding="utf-8", errors="replace"))
-            rows += [(int(name), *row) for row in sections.items()]
-    rows.sort(key=lambda row: (row[0], section_key(row[1])))
-    table = "".join(f"{rfc}\t{section}\t{title}\n" for rfc, section, title in rows)
-    INDEX.write_text(table, encoding="utf-8")
+            text = path.read_text(encoding="utf-8", errors="replace")
+            index[int(name)] = read_sections(text)
+    rows = [
+        f"{rfc}\t{section}\t{index[rfc][section]}\n"
+        for rfc in sorted(index)
+        for section in sorted(index[rfc], key=section_key)
+    ]
+    INDEX.write_text("".join(rows), encoding="utf-8")
 
 
 def section_key(section: str) -> list[tuple[bool, int, str]]:

@@ -27,43 +27,13 @@ LAYOUT = read_layout((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
 FIRST_IO_LAYER = 3
 
 # What the standard library has that neither waits, nor asks the system for anything.
-PURE = frozenset(
-    [
-        "__future__",
-        "abc",
-        "ast",
-        "base64",
-        "binascii",
-        "bisect",
-        "codecs",
-        "collections",
-        "contextlib",
-        "copy",
-        "dataclasses",
-        "datetime",
-        "email",
-        "enum",
-        "functools",
-        "hashlib",
-        "hmac",
-        "html",
-        "io",
-        "ipaddress",
-        "itertools",
-        "math",
-        "operator",
-        "quopri",
-        "re",
-        "string",
-        "stringprep",
-        "struct",
-        "types",
-        "typing",
-        "unicodedata",
-        "warnings",
-        "zlib",
-    ]
-)
+PURE_NAMES = """
+    __future__ abc ast base64 binascii bisect codecs collections contextlib copy
+    dataclasses datetime email enum functools hashlib hmac html io ipaddress
+    itertools math operator quopri re string stringprep struct types typing
+    unicodedata warnings zlib
+"""
+PURE = frozenset(PURE_NAMES.split())
 PURE_EXCEPTIONS = {
     "smtpx.errors": {"smtplib"},  # its exceptions subclass smtplib's
     "smtpx.wire.address": {"idna"},  # computes, and has no I/O
