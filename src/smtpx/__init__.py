@@ -14,14 +14,111 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    pass
+    from smtpx.core.limits import Limits
+    from smtpx.errors import (
+        AuthenticationFailed,
+        BadAddress,
+        BadParameter,
+        BadReply,
+        BadSyntax,
+        CommandRefused,
+        ConnectError,
+        ConnectionLost,
+        DataRefused,
+        Delivery,
+        GreetingRefused,
+        HelloRefused,
+        MessageAborted,
+        MessageTooLarge,
+        NotSupported,
+        OutOfStep,
+        PhaseTimeout,
+        RecipientsRefused,
+        Refuse,
+        SASLError,
+        SenderRefused,
+        SendError,
+        SMTPXError,
+        TLSFailed,
+        TLSUnavailable,
+        UnsafeOctets,
+    )
+    from smtpx.net.tls import TLSInfo
+    from smtpx.wire.address import Mailbox
+    from smtpx.wire.replies import EnhancedCode, Reply
 
-__all__ = ["__version__"]
+__all__ = [
+    "AuthenticationFailed",
+    "BadAddress",
+    "BadParameter",
+    "BadReply",
+    "BadSyntax",
+    "CommandRefused",
+    "ConnectError",
+    "ConnectionLost",
+    "DataRefused",
+    "Delivery",
+    "EnhancedCode",
+    "GreetingRefused",
+    "HelloRefused",
+    "Limits",
+    "Mailbox",
+    "MessageAborted",
+    "MessageTooLarge",
+    "NotSupported",
+    "OutOfStep",
+    "PhaseTimeout",
+    "RecipientsRefused",
+    "Refuse",
+    "Reply",
+    "SASLError",
+    "SMTPXError",
+    "SendError",
+    "SenderRefused",
+    "TLSFailed",
+    "TLSInfo",
+    "TLSUnavailable",
+    "UnsafeOctets",
+    "__version__",
+]
 
 __version__ = "0.1.0"
 
 # The same as the imports above, for the interpreter; a test compares the two.
-_NAMES = {}
+_NAMES = {
+    "smtpx.errors": (
+        "AuthenticationFailed",
+        "BadAddress",
+        "BadParameter",
+        "BadReply",
+        "BadSyntax",
+        "CommandRefused",
+        "ConnectError",
+        "ConnectionLost",
+        "DataRefused",
+        "Delivery",
+        "GreetingRefused",
+        "HelloRefused",
+        "MessageAborted",
+        "MessageTooLarge",
+        "NotSupported",
+        "OutOfStep",
+        "PhaseTimeout",
+        "RecipientsRefused",
+        "Refuse",
+        "SASLError",
+        "SMTPXError",
+        "SendError",
+        "SenderRefused",
+        "TLSFailed",
+        "TLSUnavailable",
+        "UnsafeOctets",
+    ),
+    "smtpx.wire.address": ("Mailbox",),
+    "smtpx.wire.replies": ("EnhancedCode", "Reply"),
+    "smtpx.core.limits": ("Limits",),
+    "smtpx.net.tls": ("TLSInfo",),
+}
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 
