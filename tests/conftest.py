@@ -1,0 +1,14 @@
+"""Settings of the whole test suite."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# No deadline: a busy machine is not a failure. In CI the examples are the same in every
+# run, so that a change fails by what it changed; elsewhere each run tries new ones.
+settings.register_profile(
+    "smtpx", deadline=None, print_blob=True, derandomize="CI" in os.environ
+)
+settings.load_profile("smtpx")
