@@ -432,6 +432,9 @@ class Mailbox:
         compared without regard to case, the local part with it (section 2.4), but for
         ``postmaster`` (section 4.5.1).
 
+        Args:
+            other: the mailbox to compare with.
+
         >>> Mailbox.parse('"bob"@EXAMPLE.com').is_same_mailbox(
         ...     Mailbox.parse("bob@example.com"))
         True
