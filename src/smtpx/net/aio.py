@@ -1,0 +1,310 @@
+"""Channels on an asyncio event loop.
+
+A `asyncio.Protocol`, not a stream: the buffer is ours, so nothing received before a TLS
+handshake can hide in it (a StreamReader kept such octets, and lost others, until 2026).
+
+Waiting costs one future. There is one timer a channel: it is armed when a wait begins
+and none is armed that fires earlier, and re-armed when it fires too early. So a
+conversation of a thousand steps arms a handful of timers, and no task is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING, cast
+
+from smtpx.errors import BadReply
+from smtpx.net.channel import MAX_READ_AHEAD_OCTETS, format_address
+from smtpx.net.tls import TLSInfo, require_server_hostname
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["AsyncioChannel", "connect_tcp", "connect_unix", "wrap_socket"]
+
+# How long `close` waits for what is still to be written, and for TLS to say goodbye.
+# Everything of importance has been answered by then, so it is short.
+_CLOSE_SECONDS = 2.0
+
+
+class AsyncioChannel(asyncio.Protocol):
+    """A channel over a transport of asyncio or uvloop.
+
+    It satisfies `smtpx.net.channel.Channel`, which documents the methods. Make one
+    with `connect_tcp`, `connect_unix` or `wrap_socket`.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._received: list[bytes] = []
+        self._received_octets = 0
+        self._is_reading_paused = False
+        self._is_writing_paused = False
+        self._is_ended = False
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._waits_for_data = False
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._tls_info: TLSInfo | None = None
+        self.peer = ""
+        self.local = ""
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport (called by asyncio)."""
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
+        self.peer = format_address(transport.get_extra_info("peername"))
+        self.local = format_address(transport.get_extra_info("sockname"))
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came; stop reading when nobody takes it (called by asyncio)."""
+        self._received.append(data)
+        self._received_octets += len(data)
+        if self._received_octets >= MAX_READ_AHEAD_OCTETS and self._transport:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+        if self._waits_for_data:
+            self._wake()
+
+    def eof_received(self) -> None:
+        """Note the end of the stream; the transport closes (called by asyncio)."""
+        self._is_ended = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end of the connection (called by asyncio)."""
+        self._is_ended = True
+        self._error = exc
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._closed.done():
+            self._closed.set_result(None)
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """Note that the peer does not keep up (called by asyncio)."""
+        self._is_writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Note that it does again (called by asyncio)."""
+        self._is_writing_paused = False
+        if not self._waits_for_data:
+            self._wake()
+
+    # What a conversation calls.
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """Facts about TLS, None in clear."""
+        return self._tls_info
+
+    @property
+    def has_received(self) -> bool:
+        """Whether octets arrived that `receive` did not return yet."""
+        return bool(self._received)
+
+    async def send(self, data: bytes, *, timeout: float | None) -> None:
+        """Write all of the data; the loop reads meanwhile."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the connection is closed") from self._error
+        transport.write(data)
+        if self._is_writing_paused:
+            await self._wait_until(self._has_written, timeout)
+            if self._transport is None:
+                raise ConnectionResetError("the connection broke") from self._error
+
+    async def receive(self, *, timeout: float | None) -> bytes:
+        """Return what was received: at least one octet, or none at the end."""
+        received = self._received
+        if not received:
+            if not self._is_ended:
+                self._waits_for_data = True
+                await self._wait_until(self._has_data, timeout)
+            if not received:
+                if self._error is not None:
+                    raise ConnectionResetError("the connection broke") from self._error
+                return b""
+        data = received[0] if len(received) == 1 else b"".join(received)
+        received.clear()
+        self._received_octets = 0
+        if self._is_reading_paused:
+            self._is_reading_paused = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+        return data
+
+    async def start_tls(
+        self,
+        context: ssl.SSLContext,
+        server_hostname: str | None,
+        *,
+        timeout: float | None,
+    ) -> None:
+        """Do a TLS handshake as the client; from then on all octets go through TLS."""
+        if self.has_received:
+            raise BadReply("octets in clear behind the reply to STARTTLS")
+        require_server_hostname(context, server_hostname)
+        plain = self._transport
+        if plain is None or self._is_ended:
+            raise ConnectionResetError("the connection is closed") from self._error
+        try:
+            async with asyncio.timeout(timeout):
+                transport = await self._loop.start_tls(
+                    plain,
+                    self,
+                    context,
+                    server_hostname=server_hostname,
+                    ssl_shutdown_timeout=_CLOSE_SECONDS,
+                )
+        except BaseException as error:
+            # The transport belongs to the handshake by now, and nobody tells us.
+            plain.abort()
+            self.connection_lost(error if isinstance(error, OSError) else None)
+            raise
+        connection = transport.get_extra_info("ssl_object") if transport else None
+        if transport is None or connection is None:
+            # uvloop: the peer closed before the handshake began.
+            plain.abort()
+            self.connection_lost(None)
+            raise ConnectionResetError("the connection broke before the TLS handshake")
+        self._transport = transport
+        self._tls_info = TLSInfo.of(connection, server_hostname=server_hostname)
+
+    async def close(self) -> None:
+        """Close in good order: what was written is sent first, for a few seconds."""
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            if transport.get_write_buffer_size():
+                # uvloop may drop what is not written at close.
+                transport.set_write_buffer_limits(high=0)
+                await self._wait_until(self._has_written, _CLOSE_SECONDS)
+            transport.close()
+            await self._wait_until(self._closed.done, _CLOSE_SECONDS)
+        except TimeoutError:
+            self.abort()
+            await self._closed
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # Waiting.
+
+    def _has_data(self) -> bool:
+        return bool(self._received) or self._is_ended
+
+    def _has_written(self) -> bool:
+        return not self._is_writing_paused or self._transport is None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait_until(
+        self, is_done: Callable[[], bool], timeout: float | None
+    ) -> None:
+        """Wait for what the callbacks bring.
+
+        Raises:
+            TimeoutError: it did not come.
+        """
+        loop = self._loop
+        deadline = float("inf") if timeout is None else loop.time() + timeout
+        try:
+            while not is_done():
+                self._arm_timer(deadline)
+                self._waiter = loop.create_future()
+                await self._waiter
+                if not is_done() and loop.time() >= deadline:
+                    raise TimeoutError("the peer took too long")
+        finally:
+            self._waiter = None
+            self._waits_for_data = False
+
+    def _arm_timer(self, deadline: float) -> None:
+        """Make sure that the timer fires at the deadline, or before it."""
+        self._deadline = deadline
+        timer = self._timer
+        if timer is not None:
+            if timer.when() <= deadline:
+                return
+            timer.cancel()
+            self._timer = None
+        if deadline != float("inf"):
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return  # nobody waits: the next wait arms it
+        if self._loop.time() >= self._deadline:
+            self._wake()
+        else:
+            self._arm_timer(self._deadline)
+
+
+async def connect_tcp(
+    host: str, port: int, *, timeout: float | None, local_address: str | None = None
+) -> AsyncioChannel:
+    """Connect over TCP; try each address of the host in turn.
+
+    Args:
+        host: a name or an IP address, without brackets.
+        port: 1 to 65535.
+        timeout: in seconds, for looking up the name and all addresses together.
+        local_address: the IP address to connect from; by default the system chooses.
+
+    Raises:
+        TimeoutError: it took too long.
+        OSError: no address took the connection.
+    """
+    source = None if local_address is None else (local_address, 0)
+    async with asyncio.timeout(timeout):
+        _, channel = await asyncio.get_running_loop().create_connection(
+            AsyncioChannel, host, port, local_addr=source
+        )
+    return channel
+
+
+async def connect_unix(path: str, *, timeout: float | None) -> AsyncioChannel:
+    """Connect to a unix socket.
+
+    Args:
+        path: of the socket; a NUL first means Linux's abstract namespace.
+        timeout: in seconds.
+
+    Raises:
+        TimeoutError: it took too long.
+        OSError: nobody listens there.
+    """
+    async with asyncio.timeout(timeout):
+        _, channel = await asyncio.get_running_loop().create_unix_connection(
+            AsyncioChannel, path
+        )
+    channel.peer = format_address(path)
+    return channel
+
+
+async def wrap_socket(sock: socket.socket) -> AsyncioChannel:
+    """Make a channel of a connected stream socket, which it owns from now on."""
+    sock.setblocking(False)
+    _, channel = await asyncio.get_running_loop().create_connection(
+        AsyncioChannel, sock=sock
+    )
+    return channel
