@@ -45,6 +45,16 @@ if TYPE_CHECKING:
     )
     from smtpx.net.tls import TLSInfo
     from smtpx.wire.address import Mailbox
+    from smtpx.wire.envelope import Envelope, Recipient, RecipientResult, SendResult
+    from smtpx.wire.framing import BareNewline
+    from smtpx.wire.params import (
+        BodyType,
+        MailOptions,
+        Notify,
+        OriginalRecipient,
+        RcptOptions,
+        ReturnContent,
+    )
     from smtpx.wire.replies import EnhancedCode, Reply
 
 __all__ = [
@@ -53,27 +63,38 @@ __all__ = [
     "BadParameter",
     "BadReply",
     "BadSyntax",
+    "BareNewline",
+    "BodyType",
     "CommandRefused",
     "ConnectError",
     "ConnectionLost",
     "DataRefused",
     "Delivery",
     "EnhancedCode",
+    "Envelope",
     "GreetingRefused",
     "HelloRefused",
     "Limits",
+    "MailOptions",
     "Mailbox",
     "MessageAborted",
     "MessageTooLarge",
     "NotSupported",
+    "Notify",
+    "OriginalRecipient",
     "OutOfStep",
     "PhaseTimeout",
+    "RcptOptions",
+    "Recipient",
+    "RecipientResult",
     "RecipientsRefused",
     "Refuse",
     "Reply",
+    "ReturnContent",
     "SASLError",
     "SMTPXError",
     "SendError",
+    "SendResult",
     "SenderRefused",
     "TLSFailed",
     "TLSInfo",
@@ -115,6 +136,16 @@ _NAMES = {
         "UnsafeOctets",
     ),
     "smtpx.wire.address": ("Mailbox",),
+    "smtpx.wire.envelope": ("Envelope", "Recipient", "RecipientResult", "SendResult"),
+    "smtpx.wire.framing": ("BareNewline",),
+    "smtpx.wire.params": (
+        "BodyType",
+        "MailOptions",
+        "Notify",
+        "OriginalRecipient",
+        "RcptOptions",
+        "ReturnContent",
+    ),
     "smtpx.wire.replies": ("EnhancedCode", "Reply"),
     "smtpx.core.limits": ("Limits",),
     "smtpx.net.tls": ("TLSInfo",),
