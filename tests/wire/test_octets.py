@@ -29,6 +29,8 @@ Encoder: TypeAlias = Callable[[str], bytes]
 # What str.splitlines splits at, and the other controls.
 LINE_CONTROLS = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), *"\u2028\u2029"]
 
+SURROGATES = (0xD800, 0xDCFF, 0xDFFF)
+
 # --- escaping ------------------------------------------------------------------------
 
 
@@ -232,7 +234,7 @@ def test_utf8_addr_with_a_control_is_not_encoded(
 
 
 @pytest.mark.parametrize("encode", [encode_utf8_addr_xtext, encode_utf8_addr_unitext])
-@pytest.mark.parametrize("character", map(chr, (0xD800, 0xDCFF, 0xDFFF)), ids=ascii)
+@pytest.mark.parametrize("character", [chr(code) for code in SURROGATES], ids=ascii)
 def test_utf8_addr_with_a_surrogate_is_not_encoded(
     encode: Encoder, character: str
 ) -> None:
