@@ -126,7 +126,7 @@ _QUEUE_ID: Final = tuple(
         # Haraka: "Message Queued (0A1B2C3D-4E5F.1)"
         r"\bmessage queued \(([^\s()]+)\)",
         # Sendmail, OpenSMTPD: "48AC3Kfx Message accepted for delivery"
-        r"([^\s<>();,]+):? message accepted for delivery",
+        r"([^\s<>();,:]+):? message accepted for delivery",
         # Google: "OK  1700000000 a1-20020ab.7 - gsmtp"
         r"([^\s<>();,]+) - gsmtp",
         # qmail: "ok 1700000000 qp 12345"
