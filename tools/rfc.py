@@ -32,7 +32,7 @@ _MONTHS = (
 # RFC 9989 was at hand as the draft that became it; the section numbers are the same.
 _FILE_OF_DRAFT = {"draft-ietf-dmarc-dmarcbis-41": "9989"}
 
-_NUMBER = r"(?:\d+(?:\.\d+)*|[A-Z](?:\.\d+)*)"
+_NUMBER = r"(?:\d+(?:\.\d+)*|[A-Z](?:\.\d+)*(?!\w))"
 _HEADING = re.compile(
     rf"^(?:Appendix\s+)?({_NUMBER})(?:\.|\s+--?)?\s+([A-Za-z\"'(<#].*)$"
 )
@@ -46,7 +46,7 @@ _LINE_JOIN = re.compile(r"\s*\n[ \t]*(?:#:?[ \t]*)?")
 # A link to the text of an RFC is not a citation.
 _LINK = re.compile(r"\bhttps?://\S+")
 _OTHER_FORMS = re.compile(
-    r"\bRFC-?\d{3,}|\bRFC \d+(?:,? ?§|,? Sec|, ?section| sec\.)"
+    r"\bRFC-?\d{4,}|\bRFC \d+(?:,? ?§|,? Sec|, ?section| sec\.)"
     r"|\b[Ss]ections? [\d.]+ (?:of|in) RFC"
     r"|\bRFC \d+ (?:sections?|appendix|appendices)\b(?! [\dA-Z])"
 )

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smtpx.core import states
+from smtpx.core import client_states, states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,14 +25,14 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "states.m
 _HEADING = """\
 # States
 
-Drawn by `make docs` from the tables in `smtpx.core.states`, which are all that changes
-a state.
+Drawn by `make docs` from the tables in `smtpx.core.states` and
+`smtpx.core.client_states`, which are all that changes a state.
 """
 
 
 def tables() -> Iterator[tuple[str, Transitions, Allowed]]:
     """Find the tables of each machine: its name, its transitions, its verbs."""
-    contents: dict[str, Any] = vars(states)
+    contents: dict[str, Any] = vars(states) | vars(client_states)
     for name, table in contents.items():
         machine, _, kind = name.rpartition("_")
         if kind == "TRANSITIONS":
@@ -40,18 +40,31 @@ def tables() -> Iterator[tuple[str, Transitions, Allowed]]:
 
 
 def everywhere(transitions: Transitions) -> dict[Enum, Enum]:
-    """Find the triggers that lead to one and the same state from every state."""
-    targets: dict[Enum, list[Enum]] = defaultdict(list)
-    for (_, trigger), target in transitions.items():
-        targets[trigger].append(target)
-    every_state = {
-        state for pair in transitions.items() for state in (pair[0][0], pair[1])
-    }
-    return {
-        trigger: reached[0]
-        for trigger, reached in targets.items()
-        if len(reached) == len(every_state) and len(set(reached)) == 1
-    }
+    """Find the triggers that lead to one and the same state from every other.
+
+    States that such a trigger leaves as they are, because they are final, do not count.
+    """
+    every_state = {state for state, _ in transitions} | set(transitions.values())
+    common = {}
+    for trigger in dict.fromkeys(trigger for _, trigger in transitions):
+        steps = {
+            state: target
+            for (state, pulled), target in transitions.items()
+            if pulled is trigger
+        }
+        targets = {target for state, target in steps.items() if state is not target}
+        if steps.keys() == every_state and len(targets) == 1:
+            common[trigger] = targets.pop()
+    return common
+
+
+def final_states(transitions: Transitions, trigger: Enum) -> str:
+    """Name the states that a trigger leaves as they are."""
+    return " and ".join(
+        state.name
+        for (state, pulled), target in transitions.items()
+        if pulled is trigger and state is target
+    )
 
 
 def diagram(transitions: Transitions) -> str:
@@ -76,17 +89,19 @@ def page() -> str:
     for machine, transitions, allowed in tables():
         parts.append(f"\n## {machine}\n\n{diagram(transitions)}")
         for trigger, target in everywhere(transitions).items():
+            final = final_states(transitions, trigger)
             parts.append(
-                f"\nFrom every state, {trigger.value} leads to {target.name}.\n"
+                f"\nFrom every state but {final}, one trigger leads to {target.name}:"
+                f" {trigger.value}.\n"
             )
         if allowed:
             parts.append("\n| state | verbs that it takes |\n|---|---|\n")
         for state, verbs in allowed.items():
             names = ", ".join(
-                "those that the user registered" if verb == "*" else verb
+                "verbs of the user" if verb == "*" else verb
                 for verb in sorted(verbs, key=lambda verb: (verb == "*", verb))
             )
-            parts.append(f"| {state.name} | {names} |\n")
+            parts.append(f"| {state.name} | {names or '-'} |\n")
     return "".join(parts)
 
 

@@ -38,6 +38,7 @@ def test_both_machines_are_drawn() -> None:
 
 def test_a_diagram_has_every_transition_once() -> None:
     assert states.everywhere(TABLE) == {Trigger.END: State.CLOSED}
+    assert states.final_states(TABLE, Trigger.END) == "CLOSED"
     assert states.diagram(TABLE) == (
         "```mermaid\n"
         "stateDiagram-v2\n"
