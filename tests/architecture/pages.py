@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import trustme
+
 from tests.architecture.layout import ROOT
 
 if TYPE_CHECKING:
@@ -58,8 +60,9 @@ def run_programs(blocks: Sequence[Block], folder: Path) -> None:
     """Run the programs of a page one after another.
 
     One that serves prints a line when it is ready, and goes on until the page's last
-    program has ended.
+    program has ended. The programs find certificates of mail.example.com beside them.
     """
+    _write_certificates(folder)
     port = _free_port()
     programs = [
         block.text.replace(_ADDRESS, f"127.0.0.1:{port}")
@@ -72,6 +75,13 @@ def run_programs(blocks: Sequence[Block], folder: Path) -> None:
                 servers.enter_context(_serving(program, folder))
             else:
                 _run(program, folder)
+
+
+def _write_certificates(folder: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    server = authority.issue_cert("mail.example.com")
+    server.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
 
 
 def _free_port() -> int:
