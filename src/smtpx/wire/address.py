@@ -73,6 +73,7 @@ _match_usual_path = re.compile(
 ).match
 _match_local_part = re.compile(_LOCAL_PART).match
 _match_domain = re.compile(_DOMAIN).match
+_match_source_route = re.compile(rb"@" + _DOMAIN + rb"(?:,@" + _DOMAIN + rb")*+:").match
 _match_literal = re.compile(_ADDRESS_LITERAL).match
 _match_postmaster = re.compile(rb"postmaster(?![^> ])", re.IGNORECASE).match
 
@@ -201,6 +202,8 @@ def _domain_to_ascii(domain: str) -> str:
 
 def _check_domain(domain: str) -> None:
     """Check what the pattern of a domain does not say: lengths, and U-labels."""
+    if len(domain) <= _MAX_LABEL_OCTETS and domain.isascii():
+        return
     if len(_encode(domain)) > MAX_DOMAIN_OCTETS:  # so idna's work is bounded, too
         raise BadAddress(f"the domain has more than {MAX_DOMAIN_OCTETS} octets")
     in_ascii = _domain_to_ascii(domain)
@@ -372,6 +375,15 @@ class Mailbox:
     domain: str
 
     def __post_init__(self) -> None:
+        path = _encode(f"<{self.local_part}@{self.domain}>")
+        match = _match_usual_path(path)
+        if (
+            match is not None
+            # All of it matched, and one "@" only is in it, so each part matched.
+            and match.end() == len(path)
+            and len(self.domain) <= MAX_DOMAIN_OCTETS
+        ):
+            return
         octets = _encode(self.local_part)
         _, end = _take_local_part(octets, 0)
         _require_end(octets, end)
@@ -394,6 +406,10 @@ class Mailbox:
         'bob smith'
         """
         octets = _encode(text)
+        path = b"<%b>" % octets
+        usual = _take_usual_path(path, 0)
+        if usual is not None and usual[1] == len(path):
+            return usual[0]
         mailbox, end = _take_mailbox(octets, 0, may_be_postmaster=True)
         _require_end(octets, end)
         return mailbox
@@ -496,16 +512,14 @@ def _skip_source_route(line: bytes, start: int) -> int:
 
     RFC 5321 section 4.1.2 and appendix C.
     """
-    end = start
-    while line[end : end + 1] == b"@":
-        _, end = _take_domain(line, end + 1)
-        separator = line[end : end + 1]
-        end += 1
-        if separator == b":":
-            return end
-        if separator != b"," or line[end : end + 1] != b"@":
-            raise BadAddress(f"bad source route: {escape_octets(line[start:])}")
-    return end
+    if not line.startswith(b"@", start):
+        return start
+    match = _match_source_route(line, start)
+    if match is None:
+        raise BadAddress(f"bad source route: {escape_octets(line[start:])}")
+    for domain in match[0][1:-1].split(b",@"):
+        _check_domain(_decode(domain))
+    return match.end()
 
 
 def _take_usual_path(line: bytes, start: int) -> tuple[Mailbox, int] | None:

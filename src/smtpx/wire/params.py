@@ -20,6 +20,7 @@ import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
 from smtpx.errors import BadAddress, BadParameter
@@ -269,9 +270,13 @@ def parse_parameters(octets: bytes, table: ParameterTable) -> dict[str, Any]:
     return values
 
 
-def _is_given(value: object) -> bool:
-    """Say whether a field holds something to encode."""
-    return value is not None and value is not False and value != ()
+def _given(names: Iterable[str], values: Iterable[object]) -> dict[str, object]:
+    """Return what there is to encode, by name."""
+    return {
+        name: value
+        for name, value in zip(names, values, strict=True)
+        if not (value is None or value is False or value == ())
+    }
 
 
 def _encode_parameter(row: Parameter, value: object, context: EncodeContext) -> bytes:
@@ -280,8 +285,8 @@ def _encode_parameter(row: Parameter, value: object, context: EncodeContext) -> 
     encoded = row.encode(value, context)
     if encoded is None:
         return b" " + keyword
-    require_safe(encoded, f"{row.keyword} parameter")
     if _match_value(encoded) is None:
+        require_safe(encoded, f"{row.keyword} parameter")
         raise BadParameter(f"bad {row.keyword} value: {escape_octets(encoded)}")
     return b" %b=%b" % (keyword, encoded)
 
@@ -311,30 +316,29 @@ def encode_parameters(
     """
     if options is DEFAULT_MAIL_OPTIONS or options is DEFAULT_RCPT_OPTIONS:
         return b""
-    given = {
-        name: value
-        for name in _FIELDS[type(options)]
-        if _is_given(value := getattr(options, name))
-    }
-    extra = {name: value for name, value in options.extra.items() if _is_given(value)}
+    names, get_values = _FIELDS[type(options)]
+    given = _given(names, get_values(options))
+    extra = _given(options.extra, options.extra.values())
     parts = []
     for row in table.values():
-        source, name = (given, row.field) if row.field else (extra, row.keyword)
-        if name in source:
-            parts.append(_encode_parameter(row, source.pop(name), context))
+        source = given if row.field else extra
+        value = source.pop(row.field or row.keyword, None)
+        if value is not None:
+            parts.append(_encode_parameter(row, value, context))
     if given or extra:
         missing = ", ".join([*given, *extra])
         raise BadParameter(f"the server offers no parameter for {missing}", code=555)
     return b"".join(parts)
 
 
-# What encode_parameters reads of each kind of options.
-_FIELDS: Final = {
-    options_type: tuple(
-        item.name for item in dataclasses.fields(options_type) if item.name != "extra"
-    )
-    for options_type in (MailOptions, RcptOptions)
-}
+def _fields(options_type: type) -> tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]:
+    """Return what encode_parameters reads of options: names, and how to get values."""
+    names = [item.name for item in dataclasses.fields(options_type)]
+    names.remove("extra")
+    return tuple(names), attrgetter(*names)
+
+
+_FIELDS: Final = {kind: _fields(kind) for kind in (MailOptions, RcptOptions)}
 
 # ------------------------------------------------------------------------------- codecs
 
@@ -345,6 +349,16 @@ _SIZE = re.compile(rb"[0-9]{1,20}")
 _EnumT = TypeVar("_EnumT", bound=enum.StrEnum)
 
 
+def _words(choices: Iterable[_EnumT]) -> dict[bytes, _EnumT]:
+    """Return choices by their words on the wire."""
+    return {choice.encode("ascii"): choice for choice in choices}
+
+
+_BODY_TYPES = _words(BodyType)
+_RETURN_CONTENTS = _words(ReturnContent)
+_NOTIFY = _words(Notify)
+
+
 def _require_value(value: bytes | None, keyword: str) -> bytes:
     """Refuse a keyword that stands alone."""
     if value is None:
@@ -352,12 +366,14 @@ def _require_value(value: bytes | None, keyword: str) -> bytes:
     return value
 
 
-def _decode_choice(value: bytes, keyword: str, choices: type[_EnumT]) -> _EnumT:
+def _decode_choice(
+    value: bytes, keyword: str, choices: Mapping[bytes, _EnumT]
+) -> _EnumT:
     """Decode one of a few words, in any case."""
-    try:
-        return choices(value.decode("ascii").upper())
-    except ValueError:  # UnicodeDecodeError is one
-        raise BadParameter(f"bad {keyword} value: {escape_octets(value)}") from None
+    choice = choices.get(value.upper())
+    if choice is None:
+        raise BadParameter(f"bad {keyword} value: {escape_octets(value)}")
+    return choice
 
 
 def _decode_printable(value: bytes, keyword: str) -> str:
@@ -401,15 +417,14 @@ def _decode_size(value: bytes | None) -> int:
 
 def _encode_size(size: int, _context: EncodeContext) -> bytes:
     """Encode size-value."""
-    octets = b"%d" % size
-    if _SIZE.fullmatch(octets) is None:
+    if not 0 <= size < 10**20:
         raise BadParameter(f"bad SIZE value: {size}")
-    return octets
+    return b"%d" % size
 
 
 def _decode_body(value: bytes | None) -> BodyType:
     """Decode body-value (RFC 6152 section 3, RFC 3030 section 3)."""
-    return _decode_choice(_require_value(value, "BODY"), "BODY", BodyType)
+    return _decode_choice(_require_value(value, "BODY"), "BODY", _BODY_TYPES)
 
 
 def _encode_word(word: enum.StrEnum, _context: EncodeContext) -> bytes:
@@ -436,7 +451,7 @@ def _encode_auth(auth: str, _context: EncodeContext) -> bytes:
 
 def _decode_return_content(value: bytes | None) -> ReturnContent:
     """Decode the value of RET (RFC 3461 section 4.3)."""
-    return _decode_choice(_require_value(value, "RET"), "RET", ReturnContent)
+    return _decode_choice(_require_value(value, "RET"), "RET", _RETURN_CONTENTS)
 
 
 def _require_envid_length(octets: bytes) -> bytes:
@@ -468,7 +483,7 @@ def _decode_notify(value: bytes | None) -> tuple[Notify, ...]:
     """Decode notify-esmtp-value (RFC 3461 section 4.1)."""
     words = _require_value(value, "NOTIFY").split(b",")
     return _require_notify_alone(
-        tuple(_decode_choice(word, "NOTIFY", Notify) for word in words)
+        tuple(_decode_choice(word, "NOTIFY", _NOTIFY) for word in words)
     )
 
 
