@@ -134,6 +134,8 @@ def test_good_paths(local_part: str, domain: str) -> None:
         # Source routes.
         *("<@a>", "<@a:>", "<@a,b:c@d>", "<@a,:c@d>", "<@a c@d>", "<@:c@d>"),
         *("<@a.:c@d>", "<@a_b:c@d>", "<@a:@b:c@d>", "<@[1.2.3.4]:c@d>", "<@a,@b>"),
+        *(f"<@l{LABEL_63}:c@d>", f"<@a,@{DOMAIN_255}.b:c@d>", "<@a\u3002b:c@d>"),
+        *("<@a,@b\u00adå:c@d>", "<@a\u2028b:c@d>"),
         *("<@a;c@d>", "<@a,,@b:c@d>", "<@a:b>", "<@a::b@c>", "<@a:postmaster>"),
         # Not an internationalized domain: dots in disguise, invisible, not composed,
         # wrong script or hyphens, an A-label or a domain that gets too long.
@@ -163,7 +165,14 @@ def test_long_names_are_measured_as_octets_and_as_a_labels() -> None:
 
 @pytest.mark.parametrize(
     "octets",
-    [b"<\xff@b>", b"<\xc3@b>", b"<a@\xe5>", b"<\xc0\xaf@b>", b"<\xed\xa0\x80@b>"],
+    [
+        b"<\xff@b>",
+        b"<\xc3@b>",
+        b"<@\xff:a@b>",
+        b"<a@\xe5>",
+        b"<\xc0\xaf@b>",
+        b"<\xed\xa0\x80@b>",
+    ],
 )
 def test_paths_that_are_not_utf8(octets: bytes) -> None:
     assert refused(octets)
@@ -210,7 +219,11 @@ def test_no_other_name_goes_without_domain(octets: bytes) -> None:
 
 def test_postmaster_may_have_a_domain() -> None:
     assert take_forward_path(b"<postmaster@b>", 0)[0] == Mailbox("postmaster", "b")
-    assert take_forward_path(b"<postmaster.x@b>", 0)[0] == Mailbox("postmaster.x", "b")
+    for text in ("postmaster.x@b", "postmaster@[192.0.2.1]", "postmaster.å@b"):
+        mailbox = Mailbox.parse(text)
+        assert take_forward_path(f"<{text}>".encode(), 0)[0] == mailbox
+        assert str(mailbox) == text
+        assert mailbox.domain
 
 
 # --- lenient paths -------------------------------------------------------------------
@@ -572,7 +585,8 @@ def test_bad_literals(inner: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[", "]", "[]", "1.2.3.4", "[1.2.3.4", "1.2.3.4]"]
+    "text",
+    ["", "[", "]", "[]", "1.2.3.4", "[1.2.3.4", "1.2.3.4]", "x1.2.3.4]", "[1.2.3.4x"],
 )
 def test_literals_need_their_brackets(text: str) -> None:
     with pytest.raises(BadAddress):
