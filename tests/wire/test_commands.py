@@ -1,0 +1,547 @@
+"""Commands: every form on the wire, what is refused and with which reply."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtpx.errors import BadAddress, BadParameter, BadSyntax, SMTPXError, UnsafeOctets
+from smtpx.wire.address import Mailbox
+from smtpx.wire.commands import (
+    BUILT_IN_VERBS,
+    DEFAULT_GRAMMAR,
+    MAX_CHUNK_OCTETS,
+    Auth,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    Expn,
+    Grammar,
+    Helo,
+    Help,
+    Lhlo,
+    Mail,
+    Noop,
+    Quit,
+    Raw,
+    Rcpt,
+    Rset,
+    StartTLS,
+    VerbSyntax,
+    Vrfy,
+    parse_command,
+    parse_raw,
+)
+from smtpx.wire.params import (
+    DEFAULT_MAIL_OPTIONS,
+    DEFAULT_RCPT_OPTIONS,
+    BodyType,
+    EncodeContext,
+    MailOptions,
+    Notify,
+    OriginalRecipient,
+    ParameterTable,
+    RcptOptions,
+    ReturnContent,
+)
+
+BOB = Mailbox("bob", "example.com")
+QUOTED = Mailbox('"a b"', "[192.0.2.1]")
+ORCPT = OriginalRecipient("rfc822", "bob@example.com")
+UTF8_ORCPT = OriginalRecipient("utf-8", "gr\u00e5@example.com")
+
+LENIENT = Grammar(verbs=BUILT_IN_VERBS, lenient_paths=True)
+
+
+def refusal(line: bytes, grammar: Grammar = DEFAULT_GRAMMAR) -> str:
+    """Return the codes of the reply to a bad line."""
+    with pytest.raises(BadSyntax) as caught:
+        parse_command(line, grammar)
+    assert caught.value.text
+    return f"{caught.value.code} {caught.value.enhanced}"
+
+
+# --- both ways -----------------------------------------------------------------------
+
+WIRE: list[tuple[bytes, Command]] = [
+    (b"HELO mx.example.com", Helo("mx.example.com")),
+    (b"EHLO [192.0.2.1]", Ehlo("[192.0.2.1]")),
+    (b"EHLO [IPv6:2001:db8::1]", Ehlo("[IPv6:2001:db8::1]")),
+    (b"LHLO localhost", Lhlo("localhost")),
+    (b"MAIL FROM:<bob@example.com>", Mail(BOB)),
+    (b"MAIL FROM:<>", Mail(None)),
+    (b'MAIL FROM:<"a b"@[192.0.2.1]>', Mail(QUOTED)),
+    (
+        b"MAIL FROM:<bob@example.com> SIZE=1000 BODY=8BITMIME",
+        Mail(BOB, MailOptions(size=1000, body=BodyType.EIGHTBITMIME)),
+    ),
+    (
+        b"MAIL FROM:<> RET=HDRS ENVID=QQ314159",
+        Mail(
+            None,
+            MailOptions(return_content=ReturnContent.HDRS, envelope_id="QQ314159"),
+        ),
+    ),
+    (
+        "MAIL FROM:<gr\u00e5@example.com> SMTPUTF8".encode(),
+        Mail(Mailbox("gr\u00e5", "example.com"), MailOptions(smtputf8=True)),
+    ),
+    (b"RCPT TO:<bob@example.com>", Rcpt(BOB)),
+    (b"RCPT TO:<postmaster>", Rcpt(Mailbox("postmaster", ""))),
+    (
+        b"RCPT TO:<bob@example.com> NOTIFY=NEVER ORCPT=rfc822;bob@example.com",
+        Rcpt(BOB, RcptOptions(notify=(Notify.NEVER,), original_recipient=ORCPT)),
+    ),
+    (b"DATA", Data()),
+    (b"BDAT 0", Bdat(0)),
+    (b"BDAT 0 LAST", Bdat(0, is_last=True)),
+    (b"BDAT 1000", Bdat(1000)),
+    (b"BDAT 9223372036854775807 LAST", Bdat(2**63 - 1, is_last=True)),
+    (b"RSET", Rset()),
+    (b"NOOP", Noop()),
+    (b"NOOP are you there", Noop("are you there")),
+    (b"QUIT", Quit()),
+    (b"VRFY bob", Vrfy("bob")),
+    ("VRFY gr\u00e5 SMTPUTF8".encode(), Vrfy("gr\u00e5 SMTPUTF8")),
+    (b"EXPN list", Expn("list")),
+    (b"HELP", Help()),
+    (b"HELP MAIL", Help("MAIL")),
+    (b"STARTTLS", StartTLS()),
+    (b"AUTH LOGIN", Auth("LOGIN")),
+    (b"AUTH EXTERNAL =", Auth("EXTERNAL", b"")),
+    (b"AUTH PLAIN AHVzZXIAcGVuY2ls", Auth("PLAIN", b"\0user\0pencil")),
+    (b"AUTH SCRAM-SHA-256-PLUS bix5PQ==", Auth("SCRAM-SHA-256-PLUS", b"n,y=")),
+]
+
+
+@pytest.mark.parametrize(("line", "command"), WIRE)
+def test_parse(line: bytes, command: Command) -> None:
+    assert parse_command(line) == command
+    assert type(parse_command(line)) is type(command)
+    # RFC 5321 section 4.1.1: white space at the end.
+    for tail in (b" ", b"\t", b"  \t "):
+        assert parse_command(line + tail) == command
+    # RFC 5321 section 2.4: verbs in any case.
+    verb, space, argument = line.partition(b" ")
+    for other in (verb.lower(), verb.title()):
+        assert parse_command(other + space + argument) == command
+
+
+@pytest.mark.parametrize(("line", "command"), WIRE)
+def test_encode(line: bytes, command: Command) -> None:
+    assert command.encode() == line + b"\r\n"
+    assert line.startswith(command.verb.encode())
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        (b"mAiL fRoM:<bob@example.com>", Mail(BOB)),
+        (b"MAIL from:<bob@example.com>", Mail(BOB)),
+        (b"rcpt to:<bob@example.com>", Rcpt(BOB)),
+        (b"RCPT To:<PostMaster>", Rcpt(Mailbox("PostMaster", ""))),
+        (b"MAIL FROM:<@a.example,@b.example:bob@example.com>", Mail(BOB)),
+        (b"RCPT TO:<@a.example:bob@example.com>", Rcpt(BOB)),
+        (
+            b"MAIL FROM:<bob@example.com>  size=1  body=7bit",
+            Mail(BOB, MailOptions(size=1, body=BodyType.SEVENBIT)),
+        ),
+        (
+            b"RCPT TO:<bob@example.com> notify=success,delay",
+            Rcpt(BOB, RcptOptions(notify=(Notify.SUCCESS, Notify.DELAY))),
+        ),
+        (b"BDAT 5 last", Bdat(5, is_last=True)),
+        (b"BDAT 5  LAST", Bdat(5, is_last=True)),
+        (b"BDAT 00000000000000000005", Bdat(5)),
+        (b"AUTH plain", Auth("PLAIN")),
+        (b"AUTH x_y-1", Auth("X_Y-1")),
+        (b"EHLO bob_pc", Ehlo("bob_pc")),
+        ("HELO gr\u00e5".encode(), Helo("gr\u00e5")),
+        (b"NOOP  two", Noop(" two")),
+    ],
+)
+def test_parse_of_what_is_never_sent(line: bytes, command: Command) -> None:
+    assert parse_command(line) == command
+
+
+def test_commands_without_parameters_share_their_options() -> None:
+    for line, options in (
+        (b"MAIL FROM:<bob@example.com>", DEFAULT_MAIL_OPTIONS),
+        (b"RCPT TO:<bob@example.com>", DEFAULT_RCPT_OPTIONS),
+    ):
+        command = parse_command(line)
+        assert isinstance(command, Mail | Rcpt)
+        assert command.options is options
+
+
+def test_every_class_has_its_row_and_its_tests() -> None:
+    classes = set(get_args(Command)) - {Raw}
+    assert {one.verb.encode() for one in classes} == BUILT_IN_VERBS.keys()
+    assert {type(command) for _, command in WIRE} == classes
+    for verb, row in BUILT_IN_VERBS.items():
+        assert row.verb.encode() == verb
+
+
+@pytest.mark.parametrize(("line", "command"), WIRE)
+def test_commands_are_values(line: bytes, command: Command) -> None:
+    assert line
+    assert command == dataclasses.replace(command)
+    assert hash(command) == hash(dataclasses.replace(command))
+    assert not hasattr(command, "__dict__")
+
+
+# --- refused -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "codes"),
+    [
+        # No verb, or none that is known.
+        *((line, "500 5.5.2") for line in (b"", b" ", b" NOOP", b"FOO", b"FOO bar")),
+        *(
+            (line, "500 5.5.2")
+            for line in (b"DATAX", b"DAT", b"NOOP\tx", b"\0", b"\xff")
+        ),
+        *((line, "500 5.5.2") for line in (b"MAIL\0FROM:<a@b.c>", b"NOOP\0")),
+        (b"GET / HTTP/1.1", "500 5.5.2"),
+        # RFC 5321 appendix F.
+        *((line, "502 5.5.1") for line in (b"SEND FROM:<a@b.c>", b"soml", b"SAML x")),
+        (b"TURN", "502 5.5.1"),
+        # An argument too much.
+        *((line, "501 5.5.4") for line in (b"DATA x", b"RSET x", b"QUIT x", b"data x")),
+        (b"STARTTLS x", "501 5.5.4"),
+        # One too few.
+        *((line, "501 5.5.4") for line in (b"HELO", b"EHLO", b"EHLO ", b"LHLO")),
+        *(
+            (line, "501 5.5.4")
+            for line in (b"MAIL", b"RCPT", b"VRFY", b"EXPN", b"BDAT")
+        ),
+        *((line, "501 5.5.4") for line in (b"AUTH", b"VRFY ", b"EXPN ")),
+        # The name of the client.
+        *((line, "501 5.5.4") for line in (b"EHLO a b", b"HELO \xff", b"EHLO a\0")),
+        (b"EHLO " + b"a" * 256, "501 5.5.4"),
+        # MAIL and RCPT.
+        *(
+            (line, "501 5.5.4")
+            for line in (b"MAIL FROM", b"MAIL <a@b.c>", b"MAIL TO:<>")
+        ),
+        *(
+            (line, "501 5.5.4")
+            for line in (b"RCPT FROM:<a@b.c>", b"RCPT TO", b"RCPT a")
+        ),
+        *((line, "501 5.5.4") for line in (b"MAIL  FROM:<>", b"MAIL FROM :<>")),
+        *((line, "501 5.1.7") for line in (b"MAIL FROM:", b"MAIL FROM: <a@b.c>")),
+        *((line, "501 5.1.7") for line in (b"MAIL FROM:a@b.c", b"MAIL FROM:<a@b.c")),
+        *(
+            (line, "501 5.1.7")
+            for line in (b"MAIL FROM:<a>", b"MAIL FROM:<postmaster>")
+        ),
+        *(
+            (line, "501 5.1.7")
+            for line in (b"MAIL FROM:<\0@b.c>", b"MAIL FROM:<a\r@b>")
+        ),
+        *((line, "501 5.1.3") for line in (b"RCPT TO:", b"RCPT TO: <a@b.c>")),
+        *((line, "501 5.1.3") for line in (b"RCPT TO:<>", b"RCPT TO:a@b.c")),
+        *(
+            (line, "501 5.1.3")
+            for line in (b"RCPT TO:<a@b.c\n>", b"RCPT TO:<\xff@b.c>")
+        ),
+        # What follows the path.
+        *(
+            (line, "501 5.5.4")
+            for line in (b"MAIL FROM:<a@b.c>x", b"MAIL FROM:<>SIZE=1")
+        ),
+        *((line, "501 5.5.4") for line in (b"RCPT TO:<a@b.c>>", b"RCPT TO:<a@b.c>\tx")),
+        *(
+            (line, "501 5.5.4")
+            for line in (b"MAIL FROM:<> SIZE", b"MAIL FROM:<> SIZE=x")
+        ),
+        *((line, "501 5.5.4") for line in (b"MAIL FROM:<> SIZE=1 SIZE=1",)),
+        *(
+            (line, "501 5.5.4")
+            for line in (b"MAIL FROM:<> =", b"MAIL FROM:<> SIZE=1\0")
+        ),
+        *((line, "555 5.5.4") for line in (b"MAIL FROM:<> FOO", b"MAIL FROM:<> X=1")),
+        *((line, "555 5.5.4") for line in (b"MAIL FROM:<> NOTIFY=NEVER",)),
+        (b"RCPT TO:<a@b.c> SIZE=1", "555 5.5.4"),
+        # BDAT: PITFALLS of sizes.
+        *(
+            (line, "501 5.5.4")
+            for line in (b"BDAT -1", b"BDAT +5", b"BDAT ", b"BDAT x")
+        ),
+        *(
+            (line, "501 5.5.4")
+            for line in (b"BDAT 99999999999999999999", b"BDAT 5LAST")
+        ),
+        *(
+            (line, "501 5.5.4")
+            for line in (b"BDAT 5 LASTX", b"BDAT 5 LAST x", b"BDAT  5")
+        ),
+        *((line, "501 5.5.4") for line in (b"BDAT LAST", b"BDAT 1_0", b"BDAT 0x10")),
+        *((line, "501 5.5.4") for line in (b"BDAT 9223372036854775808", b"BDAT 5 \0")),
+        *((line, "501 5.5.4") for line in (b"BDAT \xb2", b"BDAT 5\n", b"BDAT 1.0")),
+        (b"BDAT 000000000000000000005", "501 5.5.4"),
+        # AUTH.
+        *(
+            (line, "501 5.5.4")
+            for line in (b"AUTH  PLAIN", b"AUTH PL@IN", b"AUTH \xff")
+        ),
+        (b"AUTH " + b"A" * 21, "501 5.5.4"),
+        *((line, "501 5.5.2") for line in (b"AUTH PLAIN *", b"AUTH PLAIN a b")),
+        *((line, "501 5.5.2") for line in (b"AUTH PLAIN QQ", b"AUTH PLAIN QQ=\0=")),
+        *((line, "501 5.5.2") for line in (b"AUTH PLAIN  =", b"AUTH PLAIN ==")),
+        # Text.
+        *((line, "501 5.5.4") for line in (b"NOOP a\0b", b"VRFY a\rb", b"HELP a\nb")),
+        *((line, "501 5.5.4") for line in (b"EXPN a\x7fb", b"NOOP \xff", b"VRFY \xc3")),
+        *((line, "501 5.5.4") for line in (b"NOOP \xc2\x85", b"NOOP \xe2\x80\xa8")),
+    ],
+)
+def test_refused(line: bytes, codes: str) -> None:
+    assert refusal(line) == codes
+
+
+def test_no_refusal_shows_what_auth_holds() -> None:
+    for line in (b"AUTH sw0rdfish!", b"AUTH PLAIN sw0rdfish!", b"AUTH sw0rdfish! x"):
+        with pytest.raises(BadSyntax) as caught:
+            parse_command(line)
+        assert "sw0rdfish" not in str(caught.value)
+
+
+def test_an_initial_response_is_not_in_a_repr() -> None:
+    command = parse_command(b"AUTH PLAIN AHVzZXIAcGVuY2ls")
+    assert repr(command) == "Auth(mechanism='PLAIN')"
+
+
+def test_limits_of_lengths() -> None:
+    assert parse_command(b"EHLO " + b"a" * 255) == Ehlo("a" * 255)
+    assert parse_command(b"AUTH " + b"a" * 20) == Auth("A" * 20)
+    assert MAX_CHUNK_OCTETS == 9223372036854775807
+
+
+# --- grammars ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        (b"MAIL FROM: <bob@example.com>", Mail(BOB)),
+        (b"MAIL FROM:bob@example.com", Mail(BOB)),
+        (b"MAIL FROM:  bob@example.com SIZE=1", Mail(BOB, MailOptions(size=1))),
+        (b"MAIL FROM: <>", Mail(None)),
+        (b"RCPT TO: <bob@example.com>", Rcpt(BOB)),
+        (b"RCPT TO:bob@example.com", Rcpt(BOB)),
+        (b"RCPT TO: postmaster", Rcpt(Mailbox("postmaster", ""))),
+    ],
+)
+def test_lenient_paths(line: bytes, command: Command) -> None:
+    assert parse_command(line, LENIENT) == command
+    with pytest.raises(BadAddress):
+        parse_command(line)
+
+
+def test_parameters_are_those_of_the_grammar() -> None:
+    grammar = Grammar(verbs=BUILT_IN_VERBS, mail_parameters={}, rcpt_parameters={})
+    assert refusal(b"MAIL FROM:<> SIZE=1", grammar) == "555 5.5.4"
+    assert refusal(b"RCPT TO:<a@b.c> NOTIFY=NEVER", grammar) == "555 5.5.4"
+    assert parse_command(b"MAIL FROM:<> ", grammar) == Mail(None)
+
+
+def test_verbs_are_those_of_the_grammar() -> None:
+    def parse(argument: bytes, grammar: Grammar) -> Command:
+        assert grammar.unimplemented == {b"XGONE"}
+        return Raw("XTEST", argument.decode() + "!")
+
+    verbs = {b"XTEST": VerbSyntax("XTEST", parse), b"XPING": parse_raw("xping")}
+    grammar = Grammar(verbs=verbs, unimplemented=frozenset({b"XGONE"}))
+    assert parse_command(b"xtest a  b", grammar) == Raw("XTEST", "a  b!")
+    assert parse_command(b"XPing", grammar) == Raw("XPING", "")
+    assert parse_command("XPING \u00e5  b".encode(), grammar) == Raw(
+        "XPING", "\u00e5  b"
+    )
+    assert verbs[b"XPING"].verb == "XPING"
+    assert refusal(b"XPING \0", grammar) == "501 5.5.4"
+    assert refusal(b"XPING \xff", grammar) == "501 5.5.4"
+    assert refusal(b"XGONE x", grammar) == "502 5.5.1"
+    assert refusal(b"xgone", grammar) == "502 5.5.1"
+    assert refusal(b"NOOP", grammar) == "500 5.5.2"
+    assert refusal(b"TURN", grammar) == "502 5.5.1"
+
+
+@pytest.mark.parametrize("verb", ["", "A B", "X\r\n", "X\n", "-X", "X_Y", "\u00e5"])
+def test_a_row_cannot_have_any_verb(verb: str) -> None:
+    with pytest.raises(ValueError, match="is no verb"):
+        parse_raw(verb)
+
+
+def test_the_default_grammar_knows_all() -> None:
+    assert DEFAULT_GRAMMAR.verbs is BUILT_IN_VERBS
+    assert not DEFAULT_GRAMMAR.lenient_paths
+    assert DEFAULT_GRAMMAR.unimplemented == frozenset()
+    assert b"SIZE" in DEFAULT_GRAMMAR.mail_parameters
+    assert b"NOTIFY" in DEFAULT_GRAMMAR.rcpt_parameters
+
+
+# --- encoding ------------------------------------------------------------------------
+
+TABLE: ParameterTable = {}
+
+
+def test_encode_with_other_parameters() -> None:
+    assert Mail(BOB).encode(TABLE) == b"MAIL FROM:<bob@example.com>\r\n"
+    assert Rcpt(BOB).encode(TABLE) == b"RCPT TO:<bob@example.com>\r\n"
+    with pytest.raises(BadParameter):
+        Mail(BOB, MailOptions(size=1)).encode(TABLE)
+    with pytest.raises(BadParameter):
+        Rcpt(BOB, RcptOptions(notify=(Notify.NEVER,))).encode(TABLE)
+
+
+def test_encode_of_a_utf8_original_recipient() -> None:
+    command = Rcpt(BOB, RcptOptions(original_recipient=UTF8_ORCPT))
+    ascii_line = command.encode()
+    assert ascii_line == (
+        b"RCPT TO:<bob@example.com> ORCPT=utf-8;gr\\x{E5}@example.com\r\n"
+    )
+    utf8_line = command.encode(context=EncodeContext(smtputf8=True))
+    assert utf8_line == (
+        "RCPT TO:<bob@example.com> ORCPT=utf-8;gr\u00e5@example.com\r\n".encode()
+    )
+    assert parse_command(ascii_line[:-2]) == command
+    assert parse_command(utf8_line[:-2]) == command
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Ehlo(""),
+        Helo("a b"),
+        Lhlo("a" * 256),
+        Bdat(-1),
+        Bdat(2**63),
+        Vrfy(""),
+        Expn(""),
+        Auth(""),
+        Auth("A" * 21),
+        Auth("PLAIN AAAA"),
+        Auth("PL\u00c4IN"),
+        Raw(""),
+        Raw("RCPT TO:<v@x>"),
+        Raw("-"),
+        Raw("\u00e5"),
+        Raw("X_Y"),
+    ],
+)
+def test_what_cannot_be_encoded(command: Command) -> None:
+    with pytest.raises(BadSyntax):
+        command.encode()
+
+
+INJECTIONS = [
+    "x\r\nMAIL FROM:<a@b>",
+    "x\rRSET",
+    "x\nRSET",
+    "x\0",
+    "x\x7f",
+    "x\x1f",
+    "x\t",
+    "x\r\n",
+    "x\n",
+]
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+@pytest.mark.parametrize("make", [Helo, Ehlo, Lhlo, Noop, Vrfy, Expn, Help, Auth])
+def test_no_argument_ends_its_line(make: type[Helo], text: str) -> None:
+    with pytest.raises((UnsafeOctets, BadSyntax)):
+        make(text).encode()
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_no_text_of_a_raw_command_ends_its_line(text: str) -> None:
+    with pytest.raises(UnsafeOctets):
+        Raw("XTEST", text).encode()
+    with pytest.raises(BadSyntax):
+        Raw(text).encode()
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_no_parameter_ends_its_line(text: str) -> None:
+    original = OriginalRecipient("rfc822", "b")
+    for command in (
+        Mail(BOB, MailOptions(auth=text)),
+        Mail(BOB, MailOptions(extra={"X": text})),
+        Rcpt(BOB, RcptOptions(original_recipient=OriginalRecipient(text, "b"))),
+        Rcpt(BOB, RcptOptions(original_recipient=original, extra={text: text})),
+    ):
+        with pytest.raises(SMTPXError):
+            command.encode()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(Noop("\ud800"), Vrfy("\udcff"), Help("\ud800"), Raw("X", "\ud800")),
+        *(Ehlo("\ud800"), Auth("\ud800"), Expn("\ud800")),
+    ],
+)
+def test_a_lone_surrogate_is_refused(command: Command) -> None:
+    with pytest.raises(UnsafeOctets):
+        command.encode()
+
+
+def test_a_character_with_cr_as_its_low_octet_is_no_cr() -> None:
+    line = Noop("\u760d\u760a").encode()
+    assert line == "NOOP \u760d\u760a\r\n".encode()
+    assert line.count(b"\r") == line.count(b"\n") == 1
+
+
+# --- any input -----------------------------------------------------------------------
+
+pieces = st.sampled_from(
+    [
+        *BUILT_IN_VERBS,
+        *(b" ", b"  ", b"FROM:", b"TO:", b"<", b">", b"<>", b"a@b.c", b"=", b"LAST"),
+        *(b"SIZE=1", b"NOTIFY=NEVER", b"PLAIN", b"QUJD", b"7", b"\0", b"\xff", b"\r"),
+    ]
+)
+
+
+@given(
+    line=st.binary(max_size=60) | st.lists(pieces).map(b"".join),
+    is_lenient=st.booleans(),
+)
+def test_any_line_gives_a_command_or_a_refusal(line: bytes, is_lenient: bool) -> None:
+    command: Command | None = None
+    code = 250
+    try:
+        command = parse_command(line, LENIENT if is_lenient else DEFAULT_GRAMMAR)
+    except BadSyntax as error:
+        code = error.code
+    if command is None:
+        assert code in {500, 501, 502, 555}
+        return
+    # What was understood can be said again, and is understood the same.
+    wire = command.encode()
+    assert wire.endswith(b"\r\n")
+    assert re.search(rb"[\x00-\x1f\x7f]", wire[:-2]) is None
+    assert parse_command(wire[:-2]) == command
+
+
+@given(text=st.text(max_size=30))
+def test_any_text_gives_one_line_or_an_error(text: str) -> None:
+    commands: list[Command] = [
+        *(Helo(text), Ehlo(text), Lhlo(text), Noop(text), Vrfy(text), Expn(text)),
+        *(Help(text), Auth(text), Raw("X", text), Raw(text, text)),
+    ]
+    for command in commands:
+        try:
+            wire = command.encode()
+        except (UnsafeOctets, BadSyntax):
+            continue
+        assert wire.endswith(b"\r\n")
+        assert re.search(rb"[\x00-\x1f\x7f]", wire[:-2]) is None
