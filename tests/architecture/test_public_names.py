@@ -39,9 +39,10 @@ def own_methods(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def lacks(name: str, value: object) -> list[str]:
-    """Say what the docstring of a function or method lacks."""
+    """Say what the docstring of a class, function or method lacks."""
     text = inspect.getdoc(value) or ""
-    if not text:
+    is_made_by_dataclass = text.startswith(f"{name}(")
+    if not text or is_made_by_dataclass:
         return [f"{name} has no docstring"]
     if not inspect.isfunction(value):
         return []
@@ -102,8 +103,8 @@ def test_public_names_have_an_example_that_runs(name: str) -> None:
     assert has_example or needs_no_example(value)
 
 
-@pytest.mark.parametrize("package", ["wire", "sasl", "core"])
-def test_every_file_of_the_protocol_cites_its_rfc(package: str) -> None:
+@pytest.mark.parametrize("package", ["wire", "sasl"])
+def test_every_file_of_the_grammar_cites_its_rfc(package: str) -> None:
     silent = [
         path.name
         for path in sorted((SOURCE / package).glob("[!_]*.py"))
