@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from smtpx.client.options import Chunking, ClientOptions, Timeouts, TLSMode
     from smtpx.core.limits import Limits
     from smtpx.errors import (
         AuthenticationFailed,
@@ -44,7 +45,13 @@ if TYPE_CHECKING:
         UnsafeOctets,
     )
     from smtpx.net.tls import TLSInfo
+    from smtpx.sasl.mechanism import Credentials, Identity
+    from smtpx.server.body import Body
+    from smtpx.server.listener import Server
+    from smtpx.server.options import ServerOptions, ServerTimeouts
+    from smtpx.server.session import ConnectionInfo, Session, Statuses
     from smtpx.wire.address import Mailbox
+    from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.envelope import Envelope, Recipient, RecipientResult, SendResult
     from smtpx.wire.framing import BareNewline
     from smtpx.wire.params import (
@@ -55,7 +62,7 @@ if TYPE_CHECKING:
         RcptOptions,
         ReturnContent,
     )
-    from smtpx.wire.replies import EnhancedCode, Reply
+    from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
 
 __all__ = [
     "AuthenticationFailed",
@@ -64,16 +71,23 @@ __all__ = [
     "BadReply",
     "BadSyntax",
     "BareNewline",
+    "Body",
     "BodyType",
+    "Capabilities",
+    "Chunking",
+    "ClientOptions",
     "CommandRefused",
     "ConnectError",
+    "ConnectionInfo",
     "ConnectionLost",
+    "Credentials",
     "DataRefused",
     "Delivery",
     "EnhancedCode",
     "Envelope",
     "GreetingRefused",
     "HelloRefused",
+    "Identity",
     "Limits",
     "MailOptions",
     "Mailbox",
@@ -90,15 +104,23 @@ __all__ = [
     "RecipientsRefused",
     "Refuse",
     "Reply",
+    "ReplyLimits",
     "ReturnContent",
     "SASLError",
     "SMTPXError",
     "SendError",
     "SendResult",
     "SenderRefused",
+    "Server",
+    "ServerOptions",
+    "ServerTimeouts",
+    "Session",
+    "Statuses",
     "TLSFailed",
     "TLSInfo",
+    "TLSMode",
     "TLSUnavailable",
+    "Timeouts",
     "UnsafeOctets",
     "__version__",
 ]
@@ -136,6 +158,7 @@ _NAMES = {
         "UnsafeOctets",
     ),
     "smtpx.wire.address": ("Mailbox",),
+    "smtpx.wire.capabilities": ("Capabilities",),
     "smtpx.wire.envelope": ("Envelope", "Recipient", "RecipientResult", "SendResult"),
     "smtpx.wire.framing": ("BareNewline",),
     "smtpx.wire.params": (
@@ -146,9 +169,15 @@ _NAMES = {
         "RcptOptions",
         "ReturnContent",
     ),
-    "smtpx.wire.replies": ("EnhancedCode", "Reply"),
+    "smtpx.wire.replies": ("EnhancedCode", "Reply", "ReplyLimits"),
+    "smtpx.sasl.mechanism": ("Credentials", "Identity"),
     "smtpx.core.limits": ("Limits",),
     "smtpx.net.tls": ("TLSInfo",),
+    "smtpx.client.options": ("Chunking", "ClientOptions", "TLSMode", "Timeouts"),
+    "smtpx.server.body": ("Body",),
+    "smtpx.server.listener": ("Server",),
+    "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),
+    "smtpx.server.session": ("ConnectionInfo", "Session", "Statuses"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -6,13 +6,15 @@ import ast
 import doctest
 import importlib
 import inspect
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import smtpx
-from tests.architecture.layout import SOURCE
+from tests.architecture.layout import SOURCE, source_files
+from tests.architecture.pages import all_pages, find_blocks
 from tools import rfc
 
 if TYPE_CHECKING:
@@ -21,9 +23,35 @@ if TYPE_CHECKING:
 NAMES = [name for name in smtpx.__all__ if not name.startswith("_")]
 
 
-def needs_no_example(value: object) -> bool:
-    """An exception is shown by what raises it, an enumeration by what takes it."""
-    return isinstance(value, type) and issubclass(value, (BaseException, Enum))
+def needs_example(name: str) -> bool:
+    value = getattr(smtpx, name)
+    return not (isinstance(value, type) and issubclass(value, (BaseException, Enum)))
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(
+            node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        ):
+            yield ast.get_docstring(node) or ""
+
+
+def words_of_examples() -> set[str]:
+    """List the words of all examples that run: in docstrings and on pages."""
+    parser = doctest.DocTestParser()
+    sources = [
+        example.source
+        for path in source_files()
+        for text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        for example in parser.get_examples(text)
+    ]
+    sources += [
+        block.text
+        for page in all_pages()
+        for block in find_blocks(page.read_text(encoding="utf-8"))
+        if block.language == "python"
+    ]
+    return set(re.findall(r"\w+", "\n".join(sources)))
 
 
 def own_methods(cls: type) -> Iterator[tuple[str, Any]]:
@@ -90,17 +118,10 @@ def test_public_names_are_documented(name: str) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_public_names_have_an_example_that_runs(name: str) -> None:
-    """A doctest in the docstring of the name, or of a method of it."""
-    value = getattr(smtpx, name)
-    documented = [value]
-    if isinstance(value, type):
-        documented += [definition for _, definition in own_methods(value)]
-    texts = [inspect.getdoc(one) or "" for one in documented]
-    parser = doctest.DocTestParser()
-    has_example = any(parser.get_examples(text) for text in texts)
-    assert has_example or needs_no_example(value)
+def test_public_names_stand_in_an_example_that_runs() -> None:
+    """An exception is shown by what raises it, an enumeration by what takes it."""
+    shown = words_of_examples()
+    assert [name for name in NAMES if name not in shown and needs_example(name)] == []
 
 
 @pytest.mark.parametrize("package", ["wire", "sasl"])
