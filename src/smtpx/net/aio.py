@@ -112,6 +112,11 @@ class AsyncioChannel(asyncio.Protocol):
         """Whether octets arrived that `receive` did not return yet."""
         return bool(self._received)
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether `receive` would return at once, if only to tell of the end."""
+        return bool(self._received) or self._is_ended
+
     async def send(self, data: bytes, *, timeout: float | None) -> None:
         """Write all of the data; the loop reads meanwhile."""
         transport = self._transport

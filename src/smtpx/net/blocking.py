@@ -56,8 +56,8 @@ def _make_wait(sock: socket.socket) -> _Wait:
         read: bool, write: bool, seconds: float | None
     ) -> tuple[bool, bool]:
         poller.modify(sock, select.POLLIN * read | select.POLLOUT * write)
-        # poll counts whole milliseconds and rounds towards zero; never wait for less.
-        found = poller.poll(None if seconds is None else seconds * 1000 + 1)
+        # poll counts whole milliseconds; it rounds up.
+        found = poller.poll(None if seconds is None else seconds * 1000)
         event = found[0][1] if found else 0
         # An error or hang-up is for whoever reads or writes next to find out.
         failed = event & (select.POLLERR | select.POLLHUP | select.POLLNVAL)
@@ -123,6 +123,11 @@ class BlockingChannel:
         return bool(self._received) or (
             self._tls is not None and self._tls.has_received
         )
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether `receive` would return at once, if only to tell of the end."""
+        return self.has_received or self._is_ended or self._wait(True, False, 0)[0]
 
     async def send(self, data: bytes, *, timeout: float | None) -> None:
         """Write all of the data; read meanwhile, so that the peer is never stuck."""

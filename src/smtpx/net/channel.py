@@ -59,6 +59,14 @@ class Channel(Protocol):
         """
         ...
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether `receive` would return at once, if only to tell of the end.
+
+        On an idle connection that means that the server has closed it, or is about to.
+        """
+        ...
+
     async def send(self, data: bytes, *, timeout: float | None) -> None:
         """Write all of the data; read meanwhile, so that the peer is never stuck.
 

@@ -1,0 +1,1 @@
+"""Sending: options, the forms of a message, and the one conversation of both fronts."""

@@ -1,0 +1,155 @@
+"""The client for asyncio: `AsyncClient`, `AsyncLMTPClient` and `asend`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+from smtpx.client.conversation import Conversation
+from smtpx.client.options import DEFAULT_OPTIONS
+from smtpx.net import aio
+from smtpx.wire.params import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
+
+if TYPE_CHECKING:
+    import socket as sockets
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from smtpx.client.conversation import AnyAuth, RcptOptionsOf, Recipients
+    from smtpx.client.message import MessageSource
+    from smtpx.client.options import ClientOptions
+    from smtpx.net.channel import Channel
+    from smtpx.wire.address import Mailbox
+    from smtpx.wire.envelope import SendResult
+    from smtpx.wire.params import MailOptions
+
+__all__ = ["AsyncClient", "AsyncLMTPClient", "asend"]
+
+
+class _AsyncioRuntime:
+    """What a conversation needs of an event loop."""
+
+    def clock(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        return asyncio.Lock()
+
+    async def connect_tcp(
+        self, host: str, port: int, *, timeout: float | None, local_address: str | None
+    ) -> Channel:
+        return await aio.connect_tcp(
+            host, port, timeout=timeout, local_address=local_address
+        )
+
+    async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:
+        return await aio.connect_unix(path, timeout=timeout)
+
+    async def wrap_socket(self, sock: sockets.socket) -> Channel:
+        return await aio.wrap_socket(sock)
+
+
+class AsyncClient(Conversation):
+    """An SMTP client for asyncio.
+
+    As a context manager it connects, says EHLO, turns to TLS and authenticates, and
+    says QUIT in the end. Without one, call `connect`; `send` does it by itself, also
+    when the server has closed an idle connection.
+
+    Tasks may share a client; each call waits for the one before. A call that is
+    cancelled or times out closes the connection, as a reply may still come for it; the
+    next `send` opens another.
+
+    Args:
+        url: where to connect; see `smtpx.client.options.parse_url`.
+        options: everything else.
+        auth: user and password, used at each connect; the password may be a function
+            or coroutine function that returns it.
+        socket: already connected; the client owns it from now on. The URL then only
+            says what is spoken there, and may be left out.
+
+    Raises:
+        ValueError: the URL is none, or there is neither URL nor socket.
+
+    >>> AsyncClient("smtp://mail.example.com:587")
+    <AsyncClient mail.example.com:587: closed>
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        options: ClientOptions = DEFAULT_OPTIONS,
+        auth: AnyAuth | None = None,
+        socket: sockets.socket | None = None,
+    ) -> None:
+        super().__init__(_AsyncioRuntime(), url, options, auth, socket)
+
+    async def __aenter__(self) -> Self:
+        if not self.is_connected:
+            await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.quit()
+
+
+class AsyncLMTPClient(AsyncClient):
+    """An LMTP client for asyncio (RFC 2033): as `AsyncClient`, with LHLO for EHLO.
+
+    The server answers a message once for each recipient, so the result has a reply for
+    each, by position, and none for the message as a whole.
+
+    >>> AsyncLMTPClient("lmtp+unix:///run/dovecot/lmtp")
+    <AsyncLMTPClient unix:/run/dovecot/lmtp: closed>
+    """
+
+    _is_lmtp = True
+
+
+async def asend(  # noqa: PLR0913 - all but the first by keyword
+    message: MessageSource,
+    *,
+    to: str,
+    sender: str | Mailbox | None = None,
+    recipients: Recipients | None = None,
+    auth: AnyAuth | None = None,
+    options: MailOptions = DEFAULT_MAIL_OPTIONS,
+    rcpt_options: RcptOptionsOf = DEFAULT_RCPT_OPTIONS,
+    require_all: bool = False,
+    client_options: ClientOptions = DEFAULT_OPTIONS,
+) -> SendResult:
+    """Connect, send one message, and quit.
+
+    Args:
+        message: as for `AsyncClient.send`.
+        to: URL of the server.
+        sender: as for `AsyncClient.send`.
+        recipients: likewise.
+        auth: as for `AsyncClient`.
+        options: parameters of MAIL.
+        rcpt_options: parameters of RCPT, for all or by recipient.
+        require_all: send nothing unless every recipient is accepted.
+        client_options: as for `AsyncClient`.
+
+    Returns:
+        What became of the message, for each recipient.
+
+    Raises:
+        SendError: the subclasses say at which step.
+        ValueError: an address, a header field or the URL is malformed.
+    """
+    client = AsyncClient(to, options=client_options, auth=auth)
+    return await client.send_once(
+        message,
+        sender=sender,
+        recipients=recipients,
+        options=options,
+        rcpt_options=rcpt_options,
+        require_all=require_all,
+    )

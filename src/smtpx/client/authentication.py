@@ -1,0 +1,156 @@
+"""AUTH: which mechanism, and the exchange (RFC 4954).
+
+A mechanism that shows the password to whoever reads along is used under TLS only, or
+over a channel that never leaves this host. What a server says it wants does not count
+(CVE-2017-15042).
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from smtpx.client.link import SourceError
+from smtpx.errors import AuthenticationFailed, BadSyntax, NotSupported, SASLError
+from smtpx.net.channel import ip_of
+from smtpx.sasl.mechanism import Credentials
+from smtpx.sasl.registry import CLIENT_MECHANISMS
+from smtpx.wire import commands
+from smtpx.wire.octets import decode_base64
+
+if TYPE_CHECKING:
+    from smtpx.client.link import Link
+    from smtpx.client.options import Auth, ClientOptions, Secret
+    from smtpx.sasl.mechanism import ClientMechanism
+    from smtpx.wire.replies import Reply
+
+__all__ = ["authenticate", "is_private"]
+
+# RFC 4954 section 6: the mechanism is not known, or not with these parameters; another
+# one may be. After any other refusal it is the credentials that are wrong.
+_TRY_NEXT = frozenset({504, 534})
+
+
+def is_private(link: Link, options: ClientOptions) -> bool:
+    """Say whether nobody on the path can read along."""
+    channel = link.channel
+    if channel.tls is not None:
+        return True
+    if not options.trust_loopback:
+        return False
+    ip = ip_of(channel.peer)
+    return channel.peer.startswith("unix:") if ip is None else ip.is_loopback
+
+
+async def authenticate(link: Link, auth: Auth, options: ClientOptions) -> Reply:
+    """Authenticate with the best mechanism that both ends have.
+
+    Returns:
+        The reply that says so.
+
+    Raises:
+        NotSupported: the server offers no AUTH.
+        AuthenticationFailed: no mechanism fits, or none was accepted; `attempts` has
+            what each got.
+    """
+    names = _choose(link, auth, options)
+    credentials = Credentials(auth.user, await _ask(auth.password), auth.authorize_as)
+    attempts: list[tuple[str, Reply]] = []
+    for name in names:
+        mechanism = CLIENT_MECHANISMS[name](credentials)
+        reply = await _exchange(link, mechanism, attempts)
+        if reply.is_positive:
+            return reply
+        attempts.append((name, reply))
+        if reply.code not in _TRY_NEXT:
+            break
+    raise AuthenticationFailed(
+        f"authentication as {auth.user!r} failed", attempts=attempts, phase="command"
+    )
+
+
+def _choose(link: Link, auth: Auth, options: ClientOptions) -> list[str]:
+    """Return the mechanisms to try, in order."""
+    offered = link.machine.capabilities.auth_mechanisms
+    if not offered:
+        raise NotSupported("the server offers no AUTH", command="AUTH", phase="command")
+    wanted = auth.mechanisms or options.mechanisms
+    order = [name.upper() for name in wanted or CLIENT_MECHANISMS]
+    if unknown := [name for name in order if name not in CLIENT_MECHANISMS]:
+        raise ValueError(f"no such mechanism here: {', '.join(unknown)}")
+    common = [name for name in order if name in offered]
+    if not common:
+        raise AuthenticationFailed(
+            f"the server offers {', '.join(offered)}, none of {', '.join(order)}",
+            phase="command",
+        )
+    if is_private(link, options) or options.allow_plaintext_auth:
+        return common
+    safe = [name for name in common if not CLIENT_MECHANISMS[name].shows_password]
+    if not safe:
+        raise AuthenticationFailed(
+            f"{', '.join(common)} would show the password to anybody on the path: use "
+            "TLS, or say allow_plaintext_auth",
+            phase="command",
+        )
+    return safe
+
+
+async def _ask(secret: Secret) -> str:
+    """Return the password; a function is asked anew at each connect."""
+    if isinstance(secret, str):
+        return secret
+    try:
+        answer = secret()
+        return await answer if inspect.isawaitable(answer) else answer
+    except Exception as error:
+        raise SourceError from error
+
+
+async def _exchange(
+    link: Link, mechanism: ClientMechanism, attempts: list[tuple[str, Reply]]
+) -> Reply:
+    """Run one exchange to its end.
+
+    Raises:
+        AuthenticationFailed: the server broke the mechanism's rules.
+    """
+    try:
+        initial_response = mechanism.start()
+    except SASLError as error:
+        raise AuthenticationFailed(
+            str(error), attempts=attempts, phase="command"
+        ) from None
+    reply = await link.ask(commands.Auth(mechanism.name, initial_response))
+    while reply.is_intermediate:
+        try:
+            response: bytes | None = mechanism.respond(
+                decode_base64(reply.text.encode("utf-8", "surrogateescape"))
+            )
+        except (SASLError, BadSyntax) as error:
+            # RFC 4954 section 4: a client cancels with a lone asterisk.
+            reply = await _respond(link, None)
+            attempts.append((mechanism.name, reply))
+            raise AuthenticationFailed(
+                f"{mechanism.name} broken off: {error}",
+                attempts=attempts,
+                phase="command",
+            ) from None
+        reply = await _respond(link, response)
+    if reply.is_positive:
+        try:
+            mechanism.succeed(None)
+        except SASLError as error:
+            attempts.append((mechanism.name, reply))
+            raise AuthenticationFailed(
+                f"the server is not to be trusted: {error}",
+                attempts=attempts,
+                phase="command",
+            ) from None
+    return reply
+
+
+async def _respond(link: Link, response: bytes | None) -> Reply:
+    link.machine.send_response(response)
+    await link.flush()
+    return await link.next_reply("command")

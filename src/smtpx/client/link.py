@@ -1,0 +1,211 @@
+"""A connection under way: the machine, the channel it speaks over, and the clock.
+
+Here the three meet, and only here. What goes wrong below is an `OSError`, a
+`TimeoutError` or a `BadReply`; above it is one of the errors of `smtpx.errors`, which
+say what the client was doing, and whether the server may have the message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from smtpx.core.client import Asked, ClientMachine
+from smtpx.errors import (
+    BadReply,
+    ConnectionLost,
+    Delivery,
+    OutOfStep,
+    PhaseTimeout,
+    SendError,
+    TLSFailed,
+)
+
+if TYPE_CHECKING:
+    import socket
+    from contextlib import AbstractAsyncContextManager
+
+    from smtpx.client.options import Timeouts
+    from smtpx.core.client import Question
+    from smtpx.net.channel import Channel
+    from smtpx.wire.commands import Command
+    from smtpx.wire.replies import Reply
+
+__all__ = ["Link", "Runtime", "SourceError"]
+
+
+class Runtime(Protocol):
+    """What a conversation needs of the world besides a channel; each front has one."""
+
+    def clock(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Return a lock for the tasks or threads that share a client."""
+        ...
+
+    async def connect_tcp(
+        self, host: str, port: int, *, timeout: float | None, local_address: str | None
+    ) -> Channel:
+        """Connect over TCP."""
+        ...
+
+    async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:
+        """Connect to a unix socket."""
+        ...
+
+    async def wrap_socket(self, sock: socket.socket) -> Channel:
+        """Make a channel of a connected socket."""
+        ...
+
+
+class SourceError(Exception):
+    """What the caller's own code raised: a message's stream, a password's function.
+
+    It is told apart, since its `OSError` says nothing about the connection. It never
+    leaves this package; the caller gets the cause.
+    """
+
+
+class Link:
+    """A connection, its machine, and what the client is doing there.
+
+    Args:
+        channel: connected.
+        machine: new.
+        timeouts: of each phase.
+        clock: seconds that never go back.
+
+    Attributes:
+        deadline: by the clock, of the whole call; None if it has none.
+        phase: what is under way, by the name of its timeout.
+        is_end_sent: the end of a message was sent, and its reply is outstanding.
+        is_fresh: no message was tried on it yet.
+        is_answered: the server has said something since this was last set to False.
+    """
+
+    __slots__ = (
+        "_clock",
+        "channel",
+        "deadline",
+        "is_answered",
+        "is_end_sent",
+        "is_fresh",
+        "machine",
+        "phase",
+        "timeouts",
+    )
+
+    def __init__(
+        self,
+        channel: Channel,
+        machine: ClientMachine,
+        timeouts: Timeouts,
+        runtime: Runtime,
+    ) -> None:
+        self.channel = channel
+        self.machine = machine
+        self.timeouts = timeouts
+        self.deadline: float | None = None
+        self.phase = "greeting"
+        self.is_end_sent = False
+        self.is_fresh = True
+        self.is_answered = False
+        self._clock = runtime.clock
+
+    def left(self, phase: str) -> float | None:
+        """Begin a phase; return how many seconds it may take.
+
+        Raises:
+            TimeoutError: the time for the whole call is up.
+        """
+        self.phase = phase
+        seconds: float | None = getattr(self.timeouts, phase)
+        if self.deadline is None:
+            return seconds
+        left = self.deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError("the time for the whole call is up")
+        return left if seconds is None or left < seconds else seconds
+
+    async def flush(self, phase: str = "data_block") -> None:
+        """Write what the machine has to say."""
+        data = self.machine.data_to_send()
+        await self.channel.send(data, timeout=self.left(phase))
+
+    async def next_answer(self, phase: str) -> tuple[Question, Reply]:
+        """Return the next reply, with what it answers.
+
+        The timeout is for the whole reply: octets that come one by one do not renew it.
+
+        Args:
+            phase: what is waited for.
+        """
+        machine = self.machine
+        seconds = self.left(phase)
+        answer = machine.next_reply()
+        if answer is None:
+            end = None if seconds is None else self._clock() + seconds
+            while answer is None:
+                data = await self.channel.receive(timeout=seconds)
+                if not data:
+                    machine.receive_eof()
+                    raise EOFError("the server closed the connection")
+                machine.receive_data(data)
+                answer = machine.next_reply()
+                if answer is None and end is not None:
+                    seconds = end - self._clock()
+                    if seconds <= 0:
+                        raise TimeoutError("the reply was not complete in time")
+        self.is_answered = True
+        if answer[0] is Asked.NOTHING:
+            raise ConnectionLost(
+                "the server closes the connection",
+                reply=answer[1],
+                phase=phase,
+                delivery=self.delivery,
+            )
+        return answer
+
+    async def next_reply(self, phase: str) -> Reply:
+        """Return the next reply; the machine saw to it that it is the right one."""
+        return (await self.next_answer(phase))[1]
+
+    async def ask(self, command: Command, phase: str = "command") -> Reply:
+        """Say a command alone, and return its reply."""
+        self.phase = phase
+        self.machine.send(command)
+        await self.flush()
+        return await self.next_reply(phase)
+
+    @property
+    def delivery(self) -> Delivery:
+        """What is known of the message, should the connection end now."""
+        return Delivery.UNKNOWN if self.is_end_sent else Delivery.NOT_SENT
+
+    def translate(self, error: BaseException) -> BaseException:
+        """Return the error to raise for what came from below; it may be the same."""
+        phase, delivery = self.phase, self.delivery
+        if isinstance(error, SourceError) and error.__cause__ is not None:
+            return error.__cause__
+        if isinstance(error, SendError):
+            return error
+        if isinstance(error, BadReply):
+            text = f"the server is out of step: {error}"
+            return OutOfStep(text, phase=phase, delivery=delivery)
+        if isinstance(error, TimeoutError):
+            text = f"phase {phase} took too long"
+            if self.deadline is not None and self._clock() >= self.deadline:
+                text = f"the time for the whole call was up in phase {phase}"
+            return PhaseTimeout(text, phase=phase, delivery=delivery)
+        if isinstance(error, EOFError | OSError):
+            kind = TLSFailed if phase == "tls" else ConnectionLost
+            return kind(
+                f"the connection is lost: {error}", phase=phase, delivery=delivery
+            )
+        return error
+
+    def abort(self) -> None:
+        """Close at once; no reply will be paired with anything any more."""
+        self.machine.break_off()
+        self.channel.abort()

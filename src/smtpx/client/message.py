@@ -1,0 +1,425 @@
+"""The forms a message comes in, and what has to be known of it before it is sent.
+
+A message is an ``EmailMessage`` (or the older ``Message``), ``bytes``, ``str``, a
+binary file, or an iterable or async iterable of ``bytes``. Each becomes a `Payload`:
+the content if it is in memory, or else blocks, read one by one so that memory stays
+flat; and what is known of it: size, 8-bit octets, UTF-8 in the header.
+
+An ``EmailMessage`` also names its sender and recipients. It is written out here rather
+than by the standard library alone, because a header value may hold a line end that
+nobody meant (CVE-2024-6923): what was written is compared with the fields that were
+there, and anything that would start a field by itself is refused.
+"""
+
+from __future__ import annotations
+
+import copy
+import email.encoders
+import email.policy
+import io
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from email.generator import BytesGenerator
+from email.headerregistry import HeaderRegistry
+from email.message import Message
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
+
+from smtpx.errors import BadAddress, UnsafeOctets
+from smtpx.wire.framing import LineNormalizer
+from smtpx.wire.octets import escape_octets
+
+if TYPE_CHECKING:
+    from email.policy import Policy
+
+__all__ = [
+    "BLOCK_OCTETS",
+    "BinaryFile",
+    "MessageSource",
+    "Payload",
+    "addresses_of",
+    "make_payload",
+    "recipients_of",
+    "sender_of",
+]
+
+# One read, and one write. Larger ones gain nothing (the kernel's buffers have this
+# order), and the timeout of RFC 5321 section 4.5.3.2.5 is for one write.
+BLOCK_OCTETS: Final = 64 * 1024
+
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """What is read for a file: anything with ``read``, in binary mode."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to so many octets, none at the end."""
+        ...
+
+
+if TYPE_CHECKING:
+    AnyMessage: TypeAlias = Message[Any, Any]
+else:
+    AnyMessage = Message  # generic for type checkers only
+
+MessageSource: TypeAlias = (
+    AnyMessage
+    | bytes
+    | bytearray
+    | memoryview
+    | str
+    | BinaryFile
+    | Iterable[bytes]
+    | AsyncIterable[bytes]
+)
+
+
+@dataclass(slots=True)
+class Payload:
+    """A message, ready to be streamed once.
+
+    Attributes:
+        content: all of it with CRLF line ends, None if it is not in memory.
+        size: in octets, as SIZE declares it; None if unknown. Of a file, before its
+            line ends are normalised.
+        is_eight_bit: whether it holds octets over 127; None if unknown.
+        utf8_reason: what in it needs SMTPUTF8; empty if nothing does.
+        blocks: what `content` does not hold.
+        message: what it was made of, if that can be written in another way.
+    """
+
+    content: bytes | None = None
+    size: int | None = None
+    is_eight_bit: bool | None = None
+    utf8_reason: str = ""
+    blocks: AsyncIterator[bytes] | None = None
+    message: AnyMessage | None = None
+
+    def downgraded(self) -> Payload | None:
+        """Return the message written without octets over 127, None if it cannot be.
+
+        Text parts become quoted-printable or base64 (RFC 6152 section 3).
+        """
+        if self.message is None or self.utf8_reason:
+            return None
+        content = _write(self.message, is_utf8=False, is_seven_bit=True)
+        return Payload(content, len(content), not content.isascii())
+
+
+async def make_payload(source: MessageSource, *, is_binary: bool = False) -> Payload:
+    """Find out what a message is, and what it needs.
+
+    Args:
+        source: of a stream, the first block is read.
+        is_binary: leave line ends alone, for BODY=BINARYMIME (RFC 3030 section 3).
+
+    Returns:
+        The payload.
+
+    Raises:
+        TypeError: it is no form of a message.
+        UnsafeOctets: a header value of an EmailMessage holds a line end.
+    """
+    if isinstance(source, Message):
+        return _payload_of_message(source)
+    if isinstance(source, str):
+        source = source.encode()
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _payload_of_octets(bytes(source), is_binary=is_binary)
+    size = None
+    if isinstance(source, BinaryFile):
+        size = _size_of(source)
+        blocks = _each(_read(source))
+    elif isinstance(source, AsyncIterable):
+        blocks = _checked(source)
+    elif isinstance(source, Iterable):
+        blocks = _each(source)
+    else:
+        raise TypeError(
+            "a message is an EmailMessage, bytes, str, a binary file or an iterable of "
+            f"bytes, not {type(source).__name__}"
+        )
+    return await _payload_of_blocks(_gather(blocks), size)
+
+
+def _payload_of_octets(octets: bytes, *, is_binary: bool) -> Payload:
+    if not is_binary:
+        normalizer = LineNormalizer()
+        octets = normalizer.encode(octets)
+        if rest := normalizer.finish():
+            octets += rest
+    is_eight_bit = not octets.isascii()
+    reason = _utf8_reason(octets) if is_eight_bit else ""
+    return Payload(octets, len(octets), is_eight_bit, reason)
+
+
+async def _payload_of_blocks(blocks: AsyncIterator[bytes], size: int | None) -> Payload:
+    """Look at the first block: the header is in it, or else it is no sane header."""
+    first = await anext(blocks, b"")
+
+    async def all_blocks() -> AsyncIterator[bytes]:
+        if first:
+            yield first
+        async for block in blocks:
+            yield block
+
+    return Payload(
+        size=size,
+        is_eight_bit=True if not first.isascii() else None,
+        utf8_reason=_utf8_reason(first),
+        blocks=all_blocks(),
+    )
+
+
+def _utf8_reason(octets: bytes) -> str:
+    """Say which header field is internationalized (RFC 6532 section 3).
+
+    Octets over 127 that are no UTF-8 are some other charset's; SMTPUTF8 is no help.
+    """
+    end = min(
+        (at for at in (octets.find(b"\r\n\r\n"), octets.find(b"\n\n")) if at >= 0),
+        default=len(octets),
+    )
+    header = octets[:end]
+    if header.isascii():
+        return ""
+    for line in header.splitlines():
+        if line.isascii():
+            continue
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        return f"header field {escape_octets(line.partition(b':')[0], 40)}"
+    return ""
+
+
+# Blocks.
+
+
+def _size_of(file: BinaryFile) -> int | None:
+    """Return how much is left of a file that can be sought, else None."""
+    if not isinstance(file, io.IOBase) or not file.seekable():
+        return None
+    position = file.tell()
+    size = file.seek(0, io.SEEK_END) - position
+    file.seek(position)
+    return size
+
+
+def _read(file: BinaryFile) -> Iterator[bytes]:
+    while block := file.read(BLOCK_OCTETS):
+        yield block
+
+
+async def _each(blocks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for block in blocks:
+        yield _require_bytes(block)
+
+
+async def _checked(blocks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    async for block in blocks:
+        yield _require_bytes(block)
+
+
+def _require_bytes(block: bytes) -> bytes:
+    if not isinstance(block, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"the blocks of a message are bytes, not {type(block).__name__}; open "
+            "files in binary mode"
+        )
+    return bytes(block)
+
+
+async def _gather(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Cut and join blocks to a size worth a write; lines one by one are slow."""
+    parts: list[bytes] = []
+    count = 0
+    async for block in blocks:
+        parts.append(block)
+        count += len(block)
+        if count < BLOCK_OCTETS:
+            continue
+        data = b"".join(parts)
+        end = count - count % BLOCK_OCTETS
+        for start in range(0, end, BLOCK_OCTETS):
+            yield data[start : start + BLOCK_OCTETS]
+        parts = [data[end:]]
+        count -= end
+    if count:
+        yield b"".join(parts)
+
+
+# EmailMessage.
+
+_UTF8_FIELDS: Final = (
+    *("From", "Sender", "Reply-To", "To", "Cc"),
+    *("Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc"),
+)
+_parse_header = HeaderRegistry()
+
+
+def _payload_of_message(message: AnyMessage) -> Payload:
+    message = _prepare(message)
+    reason = _utf8_address(message)
+    content = _write(message, is_utf8=bool(reason), is_seven_bit=False)
+    return Payload(
+        content,
+        len(content),
+        not content.isascii(),
+        reason,
+        message=message,
+    )
+
+
+def _prepare(message: AnyMessage) -> AnyMessage:
+    """Take off Bcc, and what cannot be written; the caller's message stays as it is."""
+    if "Bcc" in message or "Resent-Bcc" in message:
+        message = copy.copy(message)
+        del message["Bcc"], message["Resent-Bcc"]
+    if any(_is_binary(part) for part in message.walk()):
+        # The standard library writes line by line, which changes binary parts.
+        message = copy.deepcopy(message)
+        for part in message.walk():
+            if _is_binary(part):
+                payload = part.get_payload(decode=True)
+                del part["Content-Transfer-Encoding"]
+                part.set_payload(payload)
+                email.encoders.encode_base64(part)
+    return message
+
+
+def _is_binary(part: AnyMessage) -> bool:
+    encoding = str(part.get("Content-Transfer-Encoding", ""))
+    return encoding.strip().lower() == "binary" and not part.is_multipart()
+
+
+def _utf8_address(message: AnyMessage) -> str:
+    """Name the first field with an address that ASCII cannot write, if any.
+
+    Other text has encoded words (RFC 2047); addresses have no such thing.
+    """
+    for name in _UTF8_FIELDS:
+        for value in message.get_all(name, ()):
+            text = str(value)
+            if text.isascii():
+                continue
+            for address in _addresses(name, text):
+                if not address.isascii():
+                    return f"address {address} in header field {name}"
+    return ""
+
+
+def _write(message: AnyMessage, *, is_utf8: bool, is_seven_bit: bool) -> bytes:
+    """Write a message with CRLF line ends; refuse header values that break out."""
+    for part in message.walk():
+        for name, value in part.items():
+            _require_one_field(name, str(value))
+    policy: Policy[AnyMessage] = message.policy.clone(
+        linesep="\r\n", cte_type="7bit" if is_seven_bit else "8bit"
+    )
+    if isinstance(policy, email.policy.EmailPolicy):
+        policy = policy.clone(utf8=is_utf8)
+    out = io.BytesIO()
+    BytesGenerator(out, mangle_from_=False, policy=policy).flatten(message)
+    normalizer = LineNormalizer()
+    content = normalizer.encode(out.getvalue())
+    content += normalizer.finish()
+    _require_fields(content, message.keys())
+    return content
+
+
+def _require_one_field(name: str, value: str) -> None:
+    """Refuse a value with a line end, but for the folding of a parsed message."""
+    unfolded = value.replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ")
+    if (
+        not name.isascii()
+        or not name.isprintable()
+        or not name
+        or set(name) & {":", " "}
+    ):
+        raise UnsafeOctets("header field name", ascii(name))
+    if any(end in unfolded for end in "\r\n\0"):
+        raise UnsafeOctets(f"header field {name}", ascii(value))
+
+
+def _require_fields(content: bytes, names: list[str]) -> None:
+    """Compare the header as written with the fields that were meant."""
+    header = content.partition(b"\r\n\r\n")[0] if names else b""
+    written = [
+        line.partition(b":")[0]
+        for line in header.split(b"\r\n")
+        if not line.startswith((b" ", b"\t"))
+    ]
+    if not names:
+        written = []
+    if written != [name.encode() for name in names]:
+        raise UnsafeOctets("message header", "a value starts a field of its own")
+
+
+def sender_of(message: AnyMessage) -> str:
+    """Return the address that a message is from (RFC 5322 section 3.6.2).
+
+    Sender goes before From, and if the message was resent, the resent fields before
+    both (section 3.6.6).
+
+    Raises:
+        ValueError: it names none, or was resent more than once, so that nobody can
+            know which block of resent fields is meant; or an address is malformed.
+    """
+    prefix = _resent_prefix(message)
+    for name in ("Sender", "From"):
+        if found := _addresses_in(message, prefix + name):
+            return found[0]
+    raise ValueError(f"the message has no {prefix}From: give the sender")
+
+
+def recipients_of(message: AnyMessage) -> list[str]:
+    """Return the addresses of To, Cc and Bcc, each once, in order.
+
+    Or those of the resent fields, if the message was resent (RFC 5322 section 3.6.6).
+
+    Raises:
+        ValueError: as `sender_of`.
+    """
+    prefix = _resent_prefix(message)
+    found = [
+        address
+        for name in ("To", "Cc", "Bcc")
+        for address in _addresses_in(message, prefix + name)
+    ]
+    if not found:
+        raise ValueError("the message has no To, Cc or Bcc: give the recipients")
+    return list(dict.fromkeys(found))
+
+
+def addresses_of(message: AnyMessage) -> tuple[str, list[str]]:
+    """Return what `sender_of` and `recipients_of` do."""
+    return sender_of(message), recipients_of(message)
+
+
+def _resent_prefix(message: AnyMessage) -> str:
+    resent = message.get_all("Resent-Date", ())
+    if len(resent) > 1:
+        raise ValueError("the message was resent more than once: name the addresses")
+    return "Resent-" if resent else ""
+
+
+def _addresses_in(message: AnyMessage, name: str) -> list[str]:
+    return [
+        address
+        for value in message.get_all(name, ())
+        for address in _addresses(name, str(value))
+    ]
+
+
+def _addresses(name: str, text: str) -> list[str]:
+    """Parse the addresses of a field; display names and groups are dropped.
+
+    Raises:
+        BadAddress: what is between the commas is no address.
+    """
+    header: Any = _parse_header(name, text)
+    for defect in header.defects:
+        if type(defect).__name__ == "InvalidHeaderDefect":
+            raise BadAddress(f"header field {name}: {defect}")
+    return [address.addr_spec for address in header.addresses]

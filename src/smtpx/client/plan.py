@@ -1,0 +1,251 @@
+"""What to say of a message to a server that offers this and that.
+
+It needs no network: which parameters the message needs, whether the server offers the
+extensions that they are from, and in what form the message goes. An extension is used
+only if something needs it. What is needed and not offered is an error that names both,
+before anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from smtpx.client.message import BLOCK_OCTETS, Payload
+from smtpx.client.options import Chunking
+from smtpx.errors import MessageTooLarge, NotSupported
+from smtpx.wire.address import Mailbox
+from smtpx.wire.commands import Mail, Rcpt
+from smtpx.wire.params import (
+    DEFAULT_MAIL_OPTIONS,
+    DEFAULT_RCPT_OPTIONS,
+    BodyType,
+    MailOptions,
+    RcptOptions,
+)
+
+if TYPE_CHECKING:
+    from smtpx.client.options import ClientOptions
+    from smtpx.wire.capabilities import Capabilities
+
+__all__ = ["FLIGHT_COMMANDS", "Order", "Plan", "check_options", "make_plan"]
+
+# Commands of one flight. Their replies, at 512 octets the most, fit into what a channel
+# reads ahead, so neither end ever waits for the other (RFC 2920 section 3.1).
+FLIGHT_COMMANDS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the caller wants sent.
+
+    Attributes:
+        sender: None is the null reverse path.
+        recipients: in order; the same mailbox may come twice.
+        names: of the recipients, as the caller wrote them.
+        options: for MAIL.
+        rcpt_options: for each recipient.
+        require_all: send nothing unless every recipient is accepted.
+    """
+
+    sender: Mailbox | None
+    recipients: Sequence[Mailbox]
+    names: Sequence[str]
+    options: MailOptions = DEFAULT_MAIL_OPTIONS
+    rcpt_options: Sequence[RcptOptions] = ()
+    require_all: bool = False
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to say to this server, and to send.
+
+    Attributes:
+        order: what it is for.
+        mail: the command.
+        rcpts: likewise.
+        payload: in the form that the server takes.
+        is_ascii_only: content over 127 that turns up on the way ends it.
+        is_one_flight: the content goes with the envelope, as one chunk.
+        uses_chunks: BDAT, not DATA.
+    """
+
+    order: Order
+    mail: Mail
+    rcpts: list[Rcpt]
+    payload: Payload
+    is_ascii_only: bool
+    is_one_flight: bool
+    uses_chunks: bool
+
+
+# Which extension an option needs. SIZE is for the server's information only.
+_EXTENSION_OF: Final = {
+    "smtputf8": "SMTPUTF8",
+    "auth": "AUTH",
+    "return_content": "DSN",
+    "envelope_id": "DSN",
+    "notify": "DSN",
+    "original_recipient": "DSN",
+}
+
+
+def check_options(
+    options: MailOptions | RcptOptions, capabilities: Capabilities
+) -> None:
+    """Refuse an option that needs what the server does not offer.
+
+    Raises:
+        NotSupported: names the option and the extension.
+    """
+    if options is DEFAULT_MAIL_OPTIONS or options is DEFAULT_RCPT_OPTIONS:
+        return
+    for name, keyword in _EXTENSION_OF.items():
+        value = getattr(options, name, None)
+        if value not in {None, False, ()} and keyword not in capabilities:
+            raise _not_offered(keyword, f"option {name}")
+    if isinstance(options, MailOptions) and options.body is not None:
+        needed = {
+            BodyType.SEVENBIT: ("8BITMIME",),
+            BodyType.EIGHTBITMIME: ("8BITMIME",),
+            BodyType.BINARYMIME: ("BINARYMIME", "CHUNKING"),
+        }[options.body]
+        for keyword in needed:
+            if keyword not in capabilities:
+                raise _not_offered(keyword, f"body {options.body.value}")
+
+
+def _not_offered(keyword: str, what: str) -> NotSupported:
+    return NotSupported(
+        f"the server does not offer {keyword}, which is needed for {what}",
+        command="MAIL",
+        phase="mail",
+    )
+
+
+def make_plan(
+    order: Order, payload: Payload, capabilities: Capabilities, options: ClientOptions
+) -> Plan:
+    """Find out how to send a message to a server with these capabilities.
+
+    Raises:
+        NotSupported: it does not offer what the message needs; the text names both.
+        MessageTooLarge: for what the server takes (RFC 1870 section 6.1).
+    """
+    check_options(order.options, capabilities)
+    for rcpt_options in order.rcpt_options:
+        check_options(rcpt_options, capabilities)
+    is_utf8 = _plan_utf8(order, payload, capabilities, options)
+    payload, body, is_ascii_only = _plan_body(order, payload, capabilities, options)
+    size = payload.size if order.options.size is None else order.options.size
+    _check_size(order, size, capabilities)
+    mail_options = order.options
+    if "SIZE" not in capabilities:
+        size = None
+    if mail_options is DEFAULT_MAIL_OPTIONS:
+        mail_options = MailOptions(size=size, body=body, smtputf8=is_utf8)
+    else:
+        mail_options = replace(mail_options, size=size, body=body, smtputf8=is_utf8)
+    rcpt_options_of = order.rcpt_options or [DEFAULT_RCPT_OPTIONS] * len(order.names)
+    uses_chunks, is_one_flight = _plan_chunks(order, payload, capabilities, options)
+    return Plan(
+        order,
+        Mail(_for_wire(order.sender, is_utf8=is_utf8), mail_options),
+        [
+            Rcpt(_for_wire(mailbox, is_utf8=is_utf8) or mailbox, rcpt_options)
+            for mailbox, rcpt_options in zip(
+                order.recipients, rcpt_options_of, strict=True
+            )
+        ],
+        payload,
+        is_ascii_only,
+        is_one_flight,
+        uses_chunks,
+    )
+
+
+def _for_wire(mailbox: Mailbox | None, *, is_utf8: bool) -> Mailbox | None:
+    """Write a domain in A-labels where the server knows no others."""
+    if is_utf8 or mailbox is None or mailbox.is_ascii:
+        return mailbox
+    return Mailbox(mailbox.local_part, mailbox.domain_ascii)
+
+
+def _plan_utf8(
+    order: Order, payload: Payload, capabilities: Capabilities, options: ClientOptions
+) -> bool:
+    """Say whether to use SMTPUTF8: only if something needs it (RFC 6531 section 3)."""
+    reasons = [
+        f"address {mailbox}"
+        for mailbox in (order.sender, *order.recipients)
+        if mailbox is not None and not mailbox.local_part.isascii()
+    ]
+    is_offered = "SMTPUTF8" in capabilities
+    if reasons and not is_offered:
+        raise _not_offered("SMTPUTF8", reasons[0])
+    if payload.utf8_reason and not is_offered:
+        if not options.allow_undeclared_content:
+            raise _not_offered("SMTPUTF8", payload.utf8_reason)
+        return False
+    return bool(reasons or payload.utf8_reason or order.options.smtputf8)
+
+
+def _plan_body(
+    order: Order, payload: Payload, capabilities: Capabilities, options: ClientOptions
+) -> tuple[Payload, BodyType | None, bool]:
+    """Choose BODY, and the form of the message that fits it (RFC 6152 section 3).
+
+    Returns:
+        The payload, BODY, and whether the rest of it has to be ASCII.
+    """
+    if order.options.body is not None:
+        is_binary = order.options.body is BodyType.BINARYMIME
+        if is_binary and options.chunking is Chunking.NEVER:
+            raise NotSupported(
+                "BINARYMIME needs chunks, which the options forbid",
+                command="MAIL",
+                phase="mail",
+            )
+        return payload, order.options.body, False
+    if payload.is_eight_bit is False:
+        return payload, None, False
+    if "8BITMIME" in capabilities:
+        return payload, BodyType.EIGHTBITMIME, False
+    if payload.is_eight_bit:
+        downgraded = payload.downgraded()
+        if downgraded is not None and not downgraded.is_eight_bit:
+            return downgraded, None, False
+        if not options.allow_undeclared_content:
+            raise _not_offered("8BITMIME", "content with octets over 127")
+    return payload, None, not options.allow_undeclared_content
+
+
+def _check_size(order: Order, size: int | None, capabilities: Capabilities) -> None:
+    limit = capabilities.size
+    if size is not None and limit is not None and size > limit:
+        sender = "" if order.sender is None else str(order.sender)
+        raise MessageTooLarge(sender=sender, size=size, limit=limit)
+
+
+def _plan_chunks(
+    order: Order, payload: Payload, capabilities: Capabilities, options: ClientOptions
+) -> tuple[bool, bool]:
+    """Say whether to use BDAT, and whether in the flight of the envelope."""
+    if options.chunking is Chunking.NEVER or "CHUNKING" not in capabilities:
+        return False, False
+    is_one_flight = (
+        options.pipelining
+        and "PIPELINING" in capabilities
+        and payload.content is not None
+        and len(payload.content) <= BLOCK_OCTETS
+        and len(order.names) < FLIGHT_COMMANDS
+        # Once it is on its way it cannot be held back.
+        and not order.require_all
+    )
+    is_wanted = (
+        options.chunking is Chunking.ALWAYS
+        or order.options.body is BodyType.BINARYMIME
+        or is_one_flight
+    )
+    return is_wanted, is_one_flight

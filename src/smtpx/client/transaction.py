@@ -1,0 +1,291 @@
+"""One mail transaction on the wire.
+
+With PIPELINING, RSET MAIL RCPT* DATA share a flight, and a small message goes as BDAT
+in that flight.
+
+Whatever the server answers, the exchange ends in step, or the connection with it. The
+hard cases: a 354 although there is no recipient is ended with a lone dot, and its reply
+is read (RFC 2920 section 3.1); a refused chunk leaves a transaction that only RSET
+clears (RFC 3030 section 2), so one is sent before the next MAIL; LMTP answers the end
+once for each recipient (RFC 2033 section 4.2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from smtpx.client.content import send_chunks, send_content
+from smtpx.client.plan import FLIGHT_COMMANDS
+from smtpx.core.client_states import ClientState
+from smtpx.errors import (
+    ConnectionLost,
+    DataRefused,
+    Delivery,
+    OutOfStep,
+    RecipientsRefused,
+    SenderRefused,
+)
+from smtpx.wire.commands import Data, Rset
+from smtpx.wire.envelope import RecipientResult, SendResult
+
+if TYPE_CHECKING:
+    from smtpx.client.link import Link
+    from smtpx.client.plan import Plan
+    from smtpx.wire.replies import Reply
+
+__all__ = ["make_result", "run"]
+
+_LEFT_OVER = frozenset(
+    {ClientState.MAIL, ClientState.RCPT, ClientState.BDAT, ClientState.FAILED}
+)
+
+
+async def run(link: Link, plan: Plan, *, pipelining: bool) -> SendResult:
+    """Do the transaction.
+
+    Args:
+        link: after EHLO.
+        plan: for its server.
+        pipelining: whether the caller wants flights; the server must offer them too.
+
+    Raises:
+        SenderRefused: MAIL was.
+        RecipientsRefused: all were, or one that was required.
+        DataRefused: DATA or BDAT was, or the message after its end.
+        SendError: the connection did not live so long.
+    """
+    link.is_end_sent = False
+    exchange = _Exchange(link, plan)
+    if pipelining and link.machine.may_pipeline:
+        await exchange.say_envelope_in_flights()
+    else:
+        await exchange.say_envelope()
+    return await exchange.finish()
+
+
+class _Exchange:
+    """A transaction under way."""
+
+    __slots__ = ("_link", "_mail_reply", "_plan", "_rcpt_replies", "_tail_replies")
+
+    def __init__(self, link: Link, plan: Plan) -> None:
+        self._link = link
+        self._plan = plan
+        self._mail_reply: Reply | None = None
+        self._rcpt_replies: list[Reply] = []
+        # To what came in the flight of the envelope behind it, if anything did.
+        self._tail_replies: list[Reply] = []
+
+    @property
+    def _accepted(self) -> int:
+        return self._link.machine.accepted
+
+    async def say_envelope(self) -> None:
+        """Say it command by command."""
+        link = self._link
+        if self._needs_reset():
+            self._check_reset(await link.ask(Rset()))
+        self._mail_reply = await link.ask(self._plan.mail, "mail")
+        self._check_closing(self._mail_reply)
+        if self._mail_reply.is_positive:
+            for rcpt in self._plan.rcpts:
+                self._take_rcpt(await link.ask(rcpt, "rcpt"))
+
+    async def say_envelope_in_flights(self) -> None:
+        """Say it with as few writes as may be; read the replies of each flight."""
+        link, plan = self._link, self._plan
+        machine = link.machine
+        has_reset = self._needs_reset()
+        if has_reset:
+            machine.send(Rset())
+        machine.send(plan.mail)
+        rcpts = plan.rcpts
+        for start in range(0, len(rcpts), FLIGHT_COMMANDS):
+            flight = rcpts[start : start + FLIGHT_COMMANDS]
+            for rcpt in flight:
+                machine.send(rcpt)
+            tail = self._say_tail() if start + len(flight) == len(rcpts) else ""
+            await link.flush("data_block")
+            if has_reset:
+                has_reset = False
+                self._check_reset(await link.next_reply("command"))
+            if self._mail_reply is None:
+                self._mail_reply = await link.next_reply("mail")
+                self._check_closing(self._mail_reply)
+            for _ in flight:
+                self._take_rcpt(await link.next_reply("rcpt"))
+            if tail:
+                await self._take_tail(tail)
+            if not self._mail_reply.is_positive:
+                return
+
+    def _needs_reset(self) -> bool:
+        """Say whether something of the transaction before is left at the server."""
+        return self._link.machine.state in _LEFT_OVER
+
+    def _say_tail(self) -> str:
+        """Put into the flight what may follow the envelope; say what to wait for."""
+        plan, machine = self._plan, self._link.machine
+        if plan.is_one_flight:
+            assert plan.payload.content is not None  # noqa: S101 - as planned
+            machine.send_chunk(plan.payload.content, is_last=True)
+            self._link.is_end_sent = True
+            return "data_end"
+        if plan.uses_chunks or plan.order.require_all:
+            return ""
+        machine.send(Data())
+        return "data_start"
+
+    async def _take_tail(self, phase: str) -> None:
+        replies = self._tail_replies
+        replies.append(await self._link.next_reply(phase))
+        if phase == "data_end":
+            await self._take_statuses(replies)
+            self._link.is_end_sent = False
+
+    async def _take_statuses(self, replies: list[Reply]) -> None:
+        """Read the replies to the end of a message behind the first (LMTP)."""
+        while self._link.machine.is_waiting:
+            replies.append(await self._link.next_reply("data_end"))
+
+    def _take_rcpt(self, reply: Reply) -> None:
+        self._rcpt_replies.append(reply)
+        self._check_closing(reply)
+
+    def _check_closing(self, reply: Reply) -> None:
+        """Stop at a 421: what is outstanding will never be answered."""
+        if reply.code == 421:
+            if reply is self._mail_reply:
+                self._raise_sender_refused(reply)
+            index = len(self._rcpt_replies) - 1
+            raise ConnectionLost(
+                "the server closes the connection",
+                reply=reply,
+                command="RCPT",
+                recipient=self._plan.order.names[index],
+                phase="rcpt",
+                delivery=Delivery.REFUSED,
+            )
+
+    def _check_reset(self, reply: Reply) -> None:
+        if not reply.is_positive:
+            raise OutOfStep(
+                "the server refuses RSET", reply=reply, command="RSET", phase="command"
+            )
+
+    # What follows the envelope.
+
+    async def finish(self) -> SendResult:
+        """Send the content if anybody is to get it, and collect the results."""
+        order = self._plan.order
+        mail_reply = self._mail_reply
+        assert mail_reply is not None  # noqa: S101 - each way of saying it sets it
+        is_short = self._accepted < len(order.names)
+        if not mail_reply.is_positive or not self._accepted:
+            await self._withdraw()
+            if not mail_reply.is_positive:
+                self._raise_sender_refused(mail_reply)
+            raise RecipientsRefused(
+                "the server refused every recipient",
+                results=self._results(),
+                phase="rcpt",
+            )
+        if is_short and order.require_all:
+            raise RecipientsRefused(
+                "the server refused a recipient, and all are required",
+                results=self._results(is_sent=False),
+                phase="rcpt",
+            )
+        replies = await self._send_content()
+        return self._result(replies)
+
+    async def _withdraw(self) -> None:
+        """End what a server began to take although nobody is to get it."""
+        link = self._link
+        if link.machine.state is not ClientState.DATA:
+            return
+        if link.machine.is_lmtp:
+            # How many replies would follow, RFC 2033 does not say: none, or one?
+            raise OutOfStep(
+                "the server takes DATA without a recipient",
+                reply=self._tail_replies[0],
+                command="DATA",
+                phase="data_start",
+            )
+        link.machine.end_content()
+        await link.flush("data_block")
+        await link.next_reply("data_end")
+
+    def _raise_sender_refused(self, reply: Reply) -> NoReturn:
+        sender = self._plan.order.sender
+        raise SenderRefused(
+            "the server refused the sender",
+            sender="" if sender is None else str(sender),
+            reply=reply,
+            phase="mail",
+        )
+
+    async def _send_content(self) -> list[Reply]:
+        """Send the content; return the replies to its end."""
+        link, plan = self._link, self._plan
+        if plan.is_one_flight and self._tail_replies:
+            return self._tail_replies
+        if plan.uses_chunks:
+            return await send_chunks(link, plan)
+        if not self._tail_replies:
+            self._tail_replies.append(await link.ask(Data(), "data_start"))
+        reply = self._tail_replies[0]
+        if not reply.is_intermediate:
+            raise DataRefused(
+                "the server refused DATA",
+                reply=reply,
+                command="DATA",
+                phase="data_start",
+            )
+        return await send_content(link, plan.payload, is_ascii_only=plan.is_ascii_only)
+
+    def _results(self, *, is_sent: bool = True) -> list[RecipientResult]:
+        """Return what RCPT told of each recipient."""
+        names, replies = self._plan.order.names, self._rcpt_replies
+        results = []
+        for index, name in enumerate(names):
+            reply = replies[index] if index < len(replies) else None
+            if reply is not None and reply.is_positive and not is_sent:
+                reply = None
+            is_accepted = reply is not None and reply.is_positive
+            results.append(RecipientResult(name, reply, is_accepted))
+        return results
+
+    def _result(self, replies: list[Reply]) -> SendResult:
+        return make_result(self._link, self._results(), replies)
+
+
+def make_result(
+    link: Link, results: list[RecipientResult], replies: list[Reply]
+) -> SendResult:
+    """Join what RCPT told and what the end of the message was answered with.
+
+    Raises:
+        DataRefused: the message was refused.
+        RecipientsRefused: in LMTP, for every recipient.
+    """
+    if not link.machine.is_lmtp:
+        (reply,) = replies
+        if not reply.is_positive:
+            raise DataRefused(
+                "the server refused the message",
+                reply=reply,
+                command="DATA",
+                phase="data_end",
+            )
+        return SendResult(reply, tuple(results))
+    statuses = iter(replies)
+    for index, result in enumerate(results):
+        if result.is_accepted:
+            reply = next(statuses)
+            results[index] = RecipientResult(result.recipient, reply, reply.is_positive)
+    if not any(result.is_accepted for result in results):
+        raise RecipientsRefused(
+            "the server delivered to no recipient", results=results, phase="data_end"
+        )
+    return SendResult(None, tuple(results))

@@ -1,0 +1,434 @@
+r"""The client's machine: commands in, octets out; octets in, replies out.
+
+It knows what may be said when, what may share a flight, and which reply answers what.
+It has no socket and no clock: whoever drives it moves the octets.
+
+>>> from smtpx.wire.commands import Ehlo
+>>> machine = ClientMachine()
+>>> machine.receive_data(b"220 mx.test ESMTP\r\n")
+>>> asked, reply = machine.next_reply()
+>>> asked, reply.code
+(<Asked.GREETING: 'greeting'>, 220)
+>>> machine.send(Ehlo("client.test"))
+>>> machine.data_to_send()
+b'EHLO client.test\r\n'
+>>> machine.receive_data(b"250-mx.test\r\n250 PIPELINING\r\n")
+>>> asked, reply = machine.next_reply()
+>>> asked, machine.may_pipeline
+(Ehlo(name='client.test'), True)
+
+Replies are matched to what was asked in order, as they carry no number. So after
+anything unexpected no later pairing can be trusted: a malformed reply, one that nobody
+asked for, one of a class that the command cannot have, octets behind the 220 to
+STARTTLS. Then the machine is broken, for ever, and says so with `BadReply`; a driver
+that gives up waiting calls `break_off`, to the same end.
+
+Misuse by the driver, such as DATA before RCPT, raises `RuntimeError` and changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, unique
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+
+from smtpx.core.client_states import (
+    ANY_VERB,
+    CLIENT_ALLOWED,
+    CLIENT_SUCCESS,
+    CLIENT_TRANSITIONS,
+    CLIENT_TRIGGERS,
+    PIPELINED_VERBS,
+    ClientState,
+    ClientTrigger,
+)
+from smtpx.errors import BadReply
+from smtpx.wire.capabilities import Capabilities
+from smtpx.wire.commands import Bdat, Command, Mail, Raw, Rcpt
+from smtpx.wire.extensions import DEFAULT_REGISTRY
+from smtpx.wire.framing import DotEncoder
+from smtpx.wire.octets import encode_base64
+from smtpx.wire.params import ASCII_ONLY, EncodeContext
+from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, ReplyDecoder
+
+if TYPE_CHECKING:
+    from smtpx.core.trace import WireLog
+    from smtpx.wire.extensions import Registry
+    from smtpx.wire.replies import Reply, ReplyLimits
+
+__all__ = ["Asked", "ClientMachine", "Question"]
+
+
+@unique
+class Asked(Enum):
+    """What a reply answers when it answers no command."""
+
+    GREETING = "greeting"
+    """The connection itself."""
+
+    END_OF_CONTENT = "."
+    """The final dot of DATA."""
+
+    RESPONSE = "AUTH"
+    """A response in a SASL exchange."""
+
+    NOTHING = ""
+    """Nothing: a 421, which a server may say at any time (RFC 5321 section 3.8)."""
+
+
+Question: TypeAlias = Command | Asked
+
+NO_CAPABILITIES: Final = Capabilities()
+_UTF8_TOO: Final = EncodeContext(smtputf8=True)
+
+_S = ClientState
+_CODE_CLOSING: Final = 421
+
+
+def _verb_of(question: Question) -> str:
+    """Return the verb as the tables have it."""
+    if isinstance(question, Asked):
+        return question.value
+    if isinstance(question, Bdat) and question.is_last:
+        return "BDAT LAST"
+    return question.verb.upper()
+
+
+class ClientMachine:
+    """The protocol of one connection, seen from the client.
+
+    Args:
+        is_lmtp: the end of a message is answered once for each accepted recipient
+            (RFC 2033 section 4.2).
+        limits: on replies.
+        registry: of the extensions whose parameters MAIL and RCPT may have, where
+            the server offers them.
+        log: gets every line that passes, without secrets.
+
+    Attributes:
+        is_lmtp: as given.
+        state: where the connection stands, as far as replies have told.
+        capabilities: what the last EHLO or LHLO was answered with; nothing before,
+            after HELO, and again after STARTTLS (RFC 3207 section 4.2).
+        accepted: how many recipients the transaction under way has.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_context",
+        "_decoder",
+        "_encoder",
+        "_log",
+        "_mail_parameters",
+        "_out",
+        "_pending",
+        "_rcpt_parameters",
+        "_registry",
+        "_statuses",
+        "accepted",
+        "capabilities",
+        "is_lmtp",
+        "state",
+    )
+
+    def __init__(
+        self,
+        *,
+        is_lmtp: bool = False,
+        limits: ReplyLimits = DEFAULT_REPLY_LIMITS,
+        registry: Registry = DEFAULT_REGISTRY,
+        log: WireLog | None = None,
+    ) -> None:
+        self.state = ClientState.GREETING
+        self._registry = registry
+        self._know(NO_CAPABILITIES)
+        self._context = ASCII_ONLY
+        self.accepted = 0
+        self.is_lmtp = is_lmtp
+        self._log = log
+        self._decoder = ReplyDecoder(limits)
+        self._encoder = DotEncoder()
+        self._out: list[bytes] = []
+        # What was asked and not answered yet, each with its verb.
+        self._pending: deque[tuple[Question, str]] = deque(
+            [(Asked.GREETING, Asked.GREETING.value)]
+        )
+        # The state in which everything pending has succeeded.
+        self._ahead = ClientState.START
+        # LMTP: how many replies the end of the message still gets; 0: none came yet.
+        self._statuses = 0
+
+    # What was found out.
+
+    @property
+    def may_pipeline(self) -> bool:
+        """Whether the server takes commands in flights (RFC 2920)."""
+        return "PIPELINING" in self.capabilities
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a reply is outstanding."""
+        return bool(self._pending)
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the next command will be answered by the next reply, provably."""
+        return (
+            not self._pending
+            and not self._decoder.has_partial
+            and bool(CLIENT_ALLOWED[self.state])
+        )
+
+    # Octets out.
+
+    def send(self, command: Command) -> None:
+        """Say a command.
+
+        Args:
+            command: `Raw` ones are taken in any state that takes commands at all.
+
+        Raises:
+            RuntimeError: it is out of order, or may not share a flight with what is
+                outstanding.
+            UnsafeOctets: an argument holds a control octet; nothing is sent.
+            BadParameter: an option has a parameter that the server does not offer.
+            BadReply: the server has said something that nobody asked for.
+        """
+        verb = _verb_of(command)
+        self._check_order(verb, ANY_VERB if isinstance(command, Raw) else command.verb)
+        if isinstance(command, Mail):
+            line = command.encode(self._mail_parameters)
+            self._context = _UTF8_TOO if command.options.smtputf8 else ASCII_ONLY
+        elif isinstance(command, Rcpt):
+            line = command.encode(self._rcpt_parameters, self._context)
+        else:
+            line = command.encode()
+        if self._log is not None:
+            self._log.client_line(line[:-2])
+        self._out.append(line)
+        self._expect(command, verb)
+
+    def send_chunk(self, data: bytes, *, is_last: bool) -> None:
+        """Say BDAT, with its octets right behind it (RFC 3030 section 2).
+
+        Raises:
+            The same as `send`.
+        """
+        self.send(Bdat(len(data), is_last))
+        self._put_content(data)
+
+    def send_response(self, response: bytes | None) -> None:
+        """Answer the challenge of a 334 (RFC 4954 section 4).
+
+        Args:
+            response: decoded; it may be empty. None cancels the exchange.
+
+        Raises:
+            RuntimeError: no 334 is open.
+        """
+        if self.state is not _S.AUTH or self._pending:
+            raise RuntimeError("a response answers a 334, and none is open")
+        self._out.append(b"*" if response is None else encode_base64(response))
+        self._out.append(b"\r\n")
+        if self._log is not None:
+            self._log.client_secret()
+        self._expect(Asked.RESPONSE, Asked.RESPONSE.value)
+
+    def send_content(self, data: bytes) -> None:
+        """Send content after a 354; line ends and dots are taken care of.
+
+        Args:
+            data: any part of the message, cut anywhere.
+
+        Raises:
+            RuntimeError: no 354 is open.
+        """
+        if self.state is not _S.DATA or self._pending:
+            raise RuntimeError("content follows a 354, and none is open")
+        self._put_content(self._encoder.encode(data))
+
+    def end_content(self) -> None:
+        """Send the final dot.
+
+        Raises:
+            RuntimeError: no 354 is open.
+        """
+        if self.state is not _S.DATA or self._pending:
+            raise RuntimeError("the final dot follows a 354, and none is open")
+        self._out.append(self._encoder.finish())
+        self._expect(Asked.END_OF_CONTENT, Asked.END_OF_CONTENT.value)
+
+    def data_to_send(self) -> bytes:
+        """Return what is to be written now, once."""
+        out = self._out
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    # Octets in.
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what was received; then ask for `next_reply` until there is none.
+
+        Raises:
+            BadReply: nothing may come now (CVE-2011-0411), or the machine is broken.
+        """
+        if self.state is _S.TLS:
+            self._fail("octets in clear behind the reply to STARTTLS")
+        if self.state is _S.BROKEN:
+            raise BadReply("the connection is out of step")
+        self._decoder.feed(data)
+
+    def receive_eof(self) -> None:
+        """Take note that nothing more will come."""
+        self._pull(ClientTrigger.END)
+        self._pending.clear()
+
+    def next_reply(self) -> tuple[Question, Reply] | None:
+        """Return the next reply with what it answers, None if none is complete.
+
+        In LMTP the end of the message is returned once for each accepted recipient,
+        in their order.
+
+        Raises:
+            BadReply: the server is out of step: close the connection.
+        """
+        if self.state is _S.BROKEN:
+            raise BadReply("the connection is out of step")
+        try:
+            reply = self._decoder.next_reply()
+        except BadReply:
+            self.break_off()
+            raise
+        if reply is None:
+            return None
+        if self._log is not None:
+            self._log.server_octets(reply.encode())
+        if not self._pending:
+            return self._take_unasked(reply)
+        return self._take_answer(reply)
+
+    # What happens to the connection otherwise.
+
+    def tls_started(self) -> None:
+        """Forget all that was learnt in clear: the handshake is done.
+
+        Raises:
+            RuntimeError: no 220 to STARTTLS came before.
+        """
+        if self.state is not _S.TLS:
+            raise RuntimeError("TLS starts after a 220 to STARTTLS")
+        self._pull(ClientTrigger.TLS_STARTED)
+        self._know(NO_CAPABILITIES)
+
+    def break_off(self) -> None:
+        """Give up: from now on no reply is paired with anything.
+
+        To be called after a timeout or a cancelled wait, when a reply may still come
+        for a question that nobody remembers.
+        """
+        self._pull(ClientTrigger.LOST_STEP)
+        self._pending.clear()
+        self._out.clear()
+
+    # The inner works.
+
+    def _check_order(self, verb: str, allowed_as: str) -> None:
+        """Refuse what may not be sent now, before anything has changed."""
+        pending = self._pending
+        if pending:
+            last = pending[-1][1]
+            if last not in PIPELINED_VERBS or not self.may_pipeline:
+                raise RuntimeError(f"{verb} has to wait for the reply to {last}")
+        elif self._decoder.has_partial:
+            self._fail("octets that no command asked for")
+        if allowed_as not in CLIENT_ALLOWED[self._ahead]:
+            raise RuntimeError(f"{verb} is out of order: the state is {self._ahead}")
+
+    def _expect(self, question: Question, verb: str) -> None:
+        """Note a question, and where its success would lead."""
+        self._pending.append((question, verb))
+        trigger = CLIENT_SUCCESS.get(verb)
+        if trigger is not None:
+            ahead = self._ahead
+            self._ahead = CLIENT_TRANSITIONS.get((ahead, trigger), ahead)
+
+    def _put_content(self, data: bytes) -> None:
+        if data:
+            if self._log is not None:
+                self._log.content(len(data))
+            self._out.append(data)
+
+    def _take_answer(self, reply: Reply) -> tuple[Question, Reply]:
+        """Pair a reply with the first thing outstanding."""
+        question, verb = self._pending[0]
+        key = (verb, reply.code // 100)
+        if key not in CLIENT_TRIGGERS:
+            # Every verb of the table may be refused with 5yz.
+            if (verb, 5) in CLIENT_TRIGGERS:
+                self._fail(f"reply {reply.code} to {verb}")
+            key = (ANY_VERB, key[1])
+        if verb == "MAIL":
+            self.accepted = 0
+        if not self._has_more_statuses(verb):
+            self._pending.popleft()
+            trigger = CLIENT_TRIGGERS[key]
+            if trigger is not None:
+                self._pull(trigger)
+                self._learn(trigger, reply)
+            if not self._pending:
+                self._ahead = self.state
+        if reply.code == _CODE_CLOSING:
+            self._pull(ClientTrigger.END)
+        return question, reply
+
+    def _has_more_statuses(self, verb: str) -> bool:
+        """Say whether the end of a message gets further replies (LMTP)."""
+        if not self.is_lmtp or verb not in {".", "BDAT LAST"}:
+            return False
+        # Without a recipient there is the one 503 that RFC 2033 section 4.2 asks for.
+        self._statuses = (self._statuses or max(1, self.accepted)) - 1
+        return self._statuses > 0
+
+    def _learn(self, trigger: ClientTrigger, reply: Reply) -> None:
+        """Take from a reply what it says besides yes or no."""
+        if trigger is ClientTrigger.RCPT_ACCEPTED:
+            self.accepted += 1
+        elif trigger is ClientTrigger.HELLO:
+            # The first line is the server's name. HELO has no other.
+            self._know(Capabilities.parse(reply.lines[1:]))
+        elif trigger is ClientTrigger.RESTARTED:
+            self._know(NO_CAPABILITIES)
+        elif trigger is ClientTrigger.TLS_OFFERED and self._decoder.has_partial:
+            self._fail("octets in clear behind the reply to STARTTLS")
+
+    def _know(self, capabilities: Capabilities) -> None:
+        """Note what the server offers, and so what may be sent."""
+        self.capabilities = capabilities
+        self._mail_parameters, self._rcpt_parameters = self._registry.parameter_tables(
+            capabilities
+        )
+
+    def _take_unasked(self, reply: Reply) -> tuple[Question, Reply]:
+        """Judge a reply that nothing asked for."""
+        if reply.code == _CODE_CLOSING:
+            self._pull(ClientTrigger.END)
+            return Asked.NOTHING, reply
+        if self.state is not _S.DATA or reply.code < 400:
+            self._fail(f"reply {reply.code} that no command asked for")
+        # The server had enough of the message before its end. It still takes what we
+        # write for content, so there is no way back into step.
+        self.break_off()
+        return Asked.END_OF_CONTENT, reply
+
+    def _pull(self, trigger: ClientTrigger) -> None:
+        """Change the state, by the table."""
+        self.state = CLIENT_TRANSITIONS.get((self.state, trigger), self.state)
+        if not self._pending:
+            self._ahead = self.state
+
+    def _fail(self, what: str) -> NoReturn:
+        """Break off with an error."""
+        self.break_off()
+        raise BadReply(what)
