@@ -1,0 +1,147 @@
+"""The input of a machine: lines and blocks of content, whatever the segmentation.
+
+What arrives is kept as it came. A segment that holds whole lines is never copied; only
+a line that was split over segments is joined, and that costs at most the limit on a
+line. So time is linear in the input, and memory is bounded by what the layer above
+reads ahead.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["InputBuffer", "LineTooLong"]
+
+_CRLF: Final = b"\r\n"
+
+
+class LineTooLong(Exception):
+    """A line went over its limit; it was dropped up to and with its CRLF."""
+
+
+class InputBuffer:
+    r"""Octets received and not yet used.
+
+    >>> buffer = InputBuffer()
+    >>> buffer.append(b"NOOP\r\nQU")
+    >>> buffer.take_line(512)
+    b'NOOP'
+    >>> buffer.take_line(512) is None
+    True
+    >>> buffer.append(b"IT\r\n")
+    >>> buffer.take_line(512)
+    b'QUIT'
+    """
+
+    __slots__ = ("_data", "_is_skipping", "_segments", "_start")
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._start = 0
+        self._segments: list[bytes] = []
+        self._is_skipping = False
+
+    def __len__(self) -> int:
+        """Octets that were not taken yet."""
+        size = len(self._data) - self._start
+        if self._segments:
+            size += sum(map(len, self._segments))
+        return size
+
+    def append(self, data: bytes) -> None:
+        """Add what was received."""
+        if self._start == len(self._data) and not self._segments:
+            self._data = data
+            self._start = 0
+        else:
+            self._segments.append(data)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._data = b""
+        self._start = 0
+        self._segments.clear()
+        self._is_skipping = False
+
+    def starts_with(self, prefix: bytes) -> bool:
+        """Whether the octets not yet taken begin with ``prefix``."""
+        self._join()
+        return self._data.startswith(prefix, self._start)
+
+    def take_line(self, limit: int) -> bytes | None:
+        """Take one line.
+
+        Args:
+            limit: of the line in octets, CRLF included.
+
+        Returns:
+            The line without its CRLF, which alone ends it (RFC 5321 section 2.3.8);
+            None while it is incomplete.
+
+        Raises:
+            LineTooLong: the line was longer; it is gone, and the next call goes on
+                behind it.
+        """
+        data, start = self._data, self._start
+        end = data.find(_CRLF, start)
+        if end < 0 and self._segments:
+            self._join()
+            data, start = self._data, self._start
+            end = data.find(_CRLF, start)
+        if end < 0:
+            self._keep_partial(limit)
+            return None
+        self._start = end + 2
+        if self._is_skipping or end + 2 - start > limit:
+            self._is_skipping = False
+            raise LineTooLong
+        return data[start:end]
+
+    def take_all(self) -> bytes:
+        """Take everything, for a decoder that finds the end by itself."""
+        if self._segments:
+            self._join()
+        data, start = self._data, self._start
+        self._data = b""
+        self._start = 0
+        return data[start:] if start else data
+
+    def put_back(self, data: bytes, consumed: int) -> None:
+        """Give back what ``take_all`` gave, but for its first ``consumed`` octets."""
+        if self._segments or self._start != len(self._data):
+            message = "put_back comes right after take_all"
+            raise RuntimeError(message)
+        self._data = data
+        self._start = consumed
+
+    def take(self, limit: int) -> bytes:
+        """Take what is there, ``limit`` octets at the most."""
+        data, start = self._data, self._start
+        if start == len(data) and self._segments:
+            self._join()
+            data, start = self._data, self._start
+        end = min(start + limit, len(data))
+        self._start = end
+        if end == len(data) and self._segments:
+            # The rest is left in its segments: joined only when somebody asks for it.
+            self._data = b"".join(self._segments)
+            self._start = 0
+            self._segments.clear()
+        return data[start:end] if start or end < len(data) else data
+
+    def _join(self) -> None:
+        if self._segments:
+            self._segments.insert(0, self._data[self._start :])
+            self._data = b"".join(self._segments)
+            self._start = 0
+            self._segments.clear()
+
+    def _keep_partial(self, limit: int) -> None:
+        """Bound the memory of a line whose end has not come."""
+        data, start = self._data, self._start
+        # A CR at the very end may be half of a CRLF: it stays.
+        tail = 1 if data.endswith(b"\r") else 0
+        if self._is_skipping or len(data) - start > limit:
+            self._is_skipping = True
+            self._data = data[len(data) - tail :]
+            self._start = 0

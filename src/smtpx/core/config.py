@@ -1,0 +1,128 @@
+"""What a server machine is told once, and what follows from it for every session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from smtpx.core.limits import DEFAULT_LIMITS, Limits
+from smtpx.wire.extensions import DEFAULT_REGISTRY, Offer, Registry
+from smtpx.wire.framing import BareNewline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smtpx.sasl.mechanism import ServerMechanism
+    from smtpx.wire.commands import Grammar
+
+__all__ = ["ServerConfig"]
+
+_NO_MECHANISMS: Final[Mapping[str, type[ServerMechanism]]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """The settings of a server machine; shared by all sessions.
+
+    Attributes:
+        hostname: what the server calls itself in its greeting and in EHLO.
+        is_lmtp: speak LMTP (RFC 2033) in place of SMTP.
+        limits: what a client may use.
+        bare_newline: what to do with a bare CR or LF in a message.
+        lenient_paths: take a path without brackets or with a space before it.
+        extensions: EHLO keywords of extensions to enable beside those always on.
+        registry: all extensions that the server knows.
+        mechanisms: SASL mechanisms by name, in the order in which they are offered.
+        plaintext_mechanisms: names of mechanisms that show a password and are allowed
+            without TLS nevertheless, for every client.
+        trusts_local_clients: mechanisms that show a password are also allowed without
+            TLS where nobody can listen: loopback and unix sockets.
+        offers_starttls: STARTTLS is advertised while the session is in plaintext.
+        requires_tls: nothing but NOOP, EHLO, STARTTLS and QUIT without TLS (RFC 3207
+            section 4).
+        requires_auth: no MAIL before a successful AUTH (RFC 4954 section 6).
+    """
+
+    hostname: str
+    is_lmtp: bool = False
+    limits: Limits = DEFAULT_LIMITS
+    bare_newline: BareNewline = BareNewline.REFUSE
+    lenient_paths: bool = False
+    extensions: frozenset[str] = frozenset()
+    registry: Registry = DEFAULT_REGISTRY
+    mechanisms: Mapping[str, type[ServerMechanism]] = field(
+        default_factory=lambda: _NO_MECHANISMS
+    )
+    plaintext_mechanisms: frozenset[str] = frozenset()
+    trusts_local_clients: bool = True
+    offers_starttls: bool = False
+    requires_tls: bool = False
+    requires_auth: bool = False
+
+    def offered_mechanisms(self, *, is_tls: bool, is_local: bool) -> tuple[str, ...]:
+        """Name the mechanisms for a session: none shows a password to a listener.
+
+        Args:
+            is_tls: the session is under TLS.
+            is_local: the client is on loopback or a unix socket.
+
+        Returns:
+            Their names in upper case, the preferred one first.
+        """
+        protected = is_tls or (is_local and self.trusts_local_clients)
+        return tuple(
+            name
+            for name, mechanism in self.mechanisms.items()
+            if protected
+            or not mechanism.shows_password
+            or name in self.plaintext_mechanisms
+        )
+
+    def offer(
+        self, *, is_tls: bool, is_local: bool, is_authenticated: bool = False
+    ) -> Offer:
+        """Describe a session to the registry, which tells what to advertise in it."""
+        return Offer(
+            is_lmtp=self.is_lmtp,
+            is_tls=is_tls,
+            is_authenticated=is_authenticated,
+            max_message_octets=self.limits.max_message_octets,
+            max_recipients=self.limits.max_recipients,
+            mechanisms=self.offered_mechanisms(is_tls=is_tls, is_local=is_local),
+            starttls_available=self.offers_starttls,
+            enabled=self.extensions,
+        )
+
+    def grammar(self, *, is_tls: bool, is_local: bool) -> Grammar:
+        """Return the grammar of a session; made once for each case."""
+        cache, key = self._grammars, (is_tls, is_local)
+        grammar = cache.get(key)
+        if grammar is None:
+            grammar = cache[key] = self.registry.grammar(
+                self.offer(is_tls=is_tls, is_local=is_local),
+                lenient_paths=self.lenient_paths,
+            )
+        return grammar
+
+    def ehlo_lines(
+        self, *, is_tls: bool, is_local: bool, is_authenticated: bool
+    ) -> tuple[str, ...]:
+        """Return the keyword lines of the reply to EHLO; made once for each case."""
+        cache, key = self._ehlo_lines, (is_tls, is_local, is_authenticated)
+        lines = cache.get(key)
+        if lines is None:
+            lines = cache[key] = self.registry.ehlo_lines(
+                self.offer(
+                    is_tls=is_tls, is_local=is_local, is_authenticated=is_authenticated
+                )
+            )
+        return lines
+
+    @cached_property
+    def _grammars(self) -> dict[tuple[bool, bool], Grammar]:
+        return {}
+
+    @cached_property
+    def _ehlo_lines(self) -> dict[tuple[bool, bool, bool], tuple[str, ...]]:
+        return {}

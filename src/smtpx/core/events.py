@@ -1,0 +1,212 @@
+"""What the server machine tells the layer above it.
+
+Events of the first group wait for an answer: the machine gives no further event before
+``answer`` (or ``answer_question``) was called. Those of the second group inform only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from smtpx.sasl.mechanism import Identity, Question
+    from smtpx.wire.address import Mailbox
+    from smtpx.wire.envelope import Recipient
+    from smtpx.wire.params import MailOptions
+    from smtpx.wire.replies import Reply
+
+__all__ = [
+    "AuthQuestion",
+    "Authenticated",
+    "BodyReceived",
+    "ClientConnected",
+    "CommandReceived",
+    "CommandRefused",
+    "ConnectionEnded",
+    "DataRequested",
+    "Event",
+    "ExpnReceived",
+    "HelloReceived",
+    "HelpReceived",
+    "MailReceived",
+    "MessageAborted",
+    "MessageComplete",
+    "RcptReceived",
+    "StartTLSRequested",
+    "VrfyReceived",
+]
+
+
+# ------------------------------------------------------------- events that are answered
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConnected:
+    """A client connected; the answer is the greeting (RFC 5321 section 3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelloReceived:
+    """HELO, EHLO or LHLO (RFC 5321 section 4.1.1.1, RFC 2033 section 4.1).
+
+    Attributes:
+        verb: ``HELO``, ``EHLO`` or ``LHLO``.
+        name: the client's domain or address literal, as it wrote it.
+    """
+
+    verb: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailReceived:
+    """MAIL (RFC 5321 section 4.1.1.2); ``reverse_path`` is None for ``<>``."""
+
+    reverse_path: Mailbox | None
+    options: MailOptions
+
+
+@dataclass(frozen=True, slots=True)
+class RcptReceived:
+    """RCPT (RFC 5321 section 4.1.1.3); the recipient joins the envelope if accepted."""
+
+    recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class DataRequested:
+    """DATA, before its 354, or the first BDAT of a message, before its octets are used.
+
+    Attributes:
+        is_bdat: the message comes in chunks (RFC 3030).
+    """
+
+    is_bdat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageComplete:
+    """The true end of the message was read; the answer decides who is responsible.
+
+    In LMTP each recipient has an answer of its own (RFC 2033 section 4.2).
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class VrfyReceived:
+    """VRFY (RFC 5321 section 4.1.1.6)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpnReceived:
+    """EXPN (RFC 5321 section 4.1.1.7)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HelpReceived:
+    """HELP (RFC 5321 section 4.1.1.8); ``topic`` may be empty."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartTLSRequested:
+    """STARTTLS (RFC 3207); a 220 is followed by the handshake and ``tls_started``."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthQuestion:
+    """A SASL mechanism needs a fact, e.g. whether a password is right.
+
+    Answered with ``answer_question``, or ``fail_question`` when it cannot be found out.
+    """
+
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """The client proved who it is; the answer says whether it may act so (RFC 4954)."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReceived:
+    """A verb that the user of the library registered."""
+
+    verb: str
+    argument: str
+
+
+# ----------------------------------------------------------------- events that inform
+
+
+@dataclass(frozen=True, slots=True)
+class BodyReceived:
+    """Some octets of the message, decoded: transparency dots are gone."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAborted:
+    """The message will never be complete; what came of it must not be kept.
+
+    Attributes:
+        reason: why, in words for a log.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRefused:
+    """The machine itself refused a command.
+
+    Attributes:
+        command: the line as it came, shortened and escaped, without secrets.
+        reply: what was answered.
+    """
+
+    command: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEnded:
+    """Nothing more will be read or answered: send what is left and close.
+
+    Attributes:
+        reason: why, in words for a log.
+        is_clean: the client left with QUIT, or by closing outside a transaction.
+    """
+
+    reason: str
+    is_clean: bool
+
+
+Event: TypeAlias = (
+    ClientConnected
+    | HelloReceived
+    | MailReceived
+    | RcptReceived
+    | DataRequested
+    | BodyReceived
+    | MessageComplete
+    | MessageAborted
+    | VrfyReceived
+    | ExpnReceived
+    | HelpReceived
+    | StartTLSRequested
+    | AuthQuestion
+    | Authenticated
+    | CommandReceived
+    | CommandRefused
+    | ConnectionEnded
+)

@@ -1,0 +1,445 @@
+"""The server's state machine for SMTP and LMTP (RFC 5321, RFC 2033).
+
+Theory of operation. Octets go in by ``receive_data``; ``next_event`` gives what they
+mean, one event at a time; ``answer`` says what to do about it; ``data_to_send`` is what
+goes back. There is never a second event before the first was answered, so replies are
+in order and one handler runs at a time, however deep a client pipelines (RFC 2920).
+What needs no decision (NOOP, RSET, QUIT, every error of syntax or order, all limits) is
+answered here and gives no event that waits.
+
+A message ends in ``MessageComplete`` or in ``MessageAborted``, never in both and never
+in silence, so a truncated message cannot be taken for a whole one.
+
+After ``ConnectionEnded`` the layer above sends what ``data_to_send`` still has, and
+closes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from smtpx.core.buffer import LineTooLong
+from smtpx.core.events import (
+    CommandReceived,
+    CommandRefused,
+    Event,
+    ExpnReceived,
+    HelloReceived,
+    HelpReceived,
+    MailReceived,
+    RcptReceived,
+    VrfyReceived,
+)
+from smtpx.core.server_auth import ServerAuth
+from smtpx.core.server_base import AGAIN, Stepped, require_negative
+from smtpx.core.states import (
+    SERVER_ALLOWED,
+    USER_VERB,
+    ServerState,
+    ServerTrigger,
+    describe_wrong_order,
+)
+from smtpx.core.trace import redact_command
+from smtpx.errors import BadSyntax
+from smtpx.wire import replies
+from smtpx.wire.commands import (
+    Auth,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    Expn,
+    Helo,
+    Help,
+    Lhlo,
+    Mail,
+    Noop,
+    Quit,
+    Raw,
+    Rcpt,
+    Rset,
+    StartTLS,
+    Vrfy,
+    parse_command,
+)
+from smtpx.wire.envelope import Envelope, Recipient
+from smtpx.wire.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from smtpx.core.config import ServerConfig
+    from smtpx.core.trace import WireLog
+
+__all__ = ["ServerMachine"]
+
+# Browsers that were made to speak to a mail port send a request line, then header lines
+# that an attacker chose: the first line ends it.
+_HTTP_REQUEST: Final = re.compile(
+    rb"(?:GET|POST|HEAD|PUT|DELETE|CONNECT|OPTIONS|PATCH|TRACE) ", re.IGNORECASE
+)
+# A TLS handshake record: a client of implicit TLS on a port that starts in plaintext.
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+
+# RFC 3207 section 4: all that a client may say before TLS where it is required.
+_BEFORE_TLS: Final = frozenset({"NOOP", "HELO", "EHLO", "LHLO", "STARTTLS", "QUIT"})
+# What asks for authentication where it is required (RFC 4954 section 6). RCPT and DATA
+# cannot come without MAIL.
+_NEEDS_AUTH: Final = frozenset({"MAIL", "VRFY", "EXPN"})
+
+_NOT_SMTP: Final = Reply(421, "4.7.0", "this is a mail server; closing")
+_TLS_NOT_HERE: Final = Reply(421, "4.7.0", "this port starts in plaintext; closing")
+_TOO_MANY_COMMANDS: Final = Reply(421, "4.7.0", "too many commands; connect again")
+_TOO_MANY_TRANSACTIONS: Final = Reply(
+    421, "4.7.0", "enough messages for one connection; connect again"
+)
+_WRONG_HELLO: Final[Mapping[bool, Reply]] = {
+    False: Reply(500, "5.5.1", "this is SMTP: say EHLO"),
+    True: Reply(500, "5.5.1", "this is LMTP: say LHLO"),
+}
+
+
+class ServerMachine(ServerAuth):
+    r"""One session of a server, without any I/O.
+
+    Args:
+        config: settings shared by all sessions.
+        is_tls: the connection is under TLS from its first octet (RFC 8314 section 3).
+        is_local: the client is on loopback or a unix socket.
+        trace: gets a redacted log of what passes.
+
+    Attributes:
+        envelope: the transaction under way, or None.
+        hello_name: what the client called itself, or None before HELO.
+        identity: who authenticated, or None.
+        is_extended: the client said EHLO or LHLO.
+        is_tls: the session is under TLS.
+        is_local: as given.
+        ended_transactions: how many transactions ended, however they did; a layer
+            that keeps anything for a transaction drops it when this changes.
+
+    >>> from smtpx.core.config import ServerConfig
+    >>> machine = ServerMachine(ServerConfig(hostname="mx.test"))
+    >>> machine.next_event()
+    ClientConnected()
+    >>> machine.answer(None)
+    >>> machine.data_to_send()
+    b'220 mx.test ESMTP smtpx\r\n'
+    >>> machine.receive_data(b"MAIL FROM:<a@example.com>\r\n")
+    >>> machine.next_event().reply.code
+    503
+    >>> machine.data_to_send()
+    b'503 5.5.1 Say EHLO first\r\n'
+    """
+
+    __slots__ = (
+        "_command_count",
+        "_default",
+        "_grammar",
+        "_hello",
+        "_line_limit",
+        "_mail",
+        "_recipient",
+        "_transactions",
+    )
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        is_tls: bool = False,
+        is_local: bool = False,
+        trace: WireLog | None = None,
+    ) -> None:
+        limits = config.limits
+        self._line_limit = max(limits.max_command_octets, limits.max_auth_octets)
+        self._command_count = 0
+        self._transactions = 0
+        super().__init__(config, is_tls=is_tls, is_local=is_local, trace=trace)
+        self._pending = self._answer_connected
+
+    def _begin(self, *, is_tls: bool) -> None:
+        super()._begin(is_tls=is_tls)
+        self._grammar = self._config.grammar(is_tls=is_tls, is_local=self.is_local)
+        # What an answer is about, while one is awaited.
+        self._default = replies.OK
+        self._hello: Helo | Ehlo | Lhlo = Helo("unknown")
+        self._mail = Mail(None)
+        self._recipient: Recipient | None = None
+
+    def next_event(self) -> Event | None:
+        """Return what happened next.
+
+        Returns:
+            An event; or None when the machine needs input, or an answer first.
+        """
+        if self._queue:
+            return self._queue.pop(0)
+        while self._pending is None:
+            stepped = (
+                self._skip_chunk() if self._skip else self._STEPS[self._state](self)
+            )
+            if stepped is not AGAIN:
+                return stepped
+            if self._queue:
+                return self._queue.pop(0)
+        return None
+
+    # ------------------------------------------------------------------ greeting
+
+    def _answer_connected(self, reply: Reply | None) -> None:
+        if reply is not None and reply.code != 220:
+            require_negative(reply, "a connection is welcomed with 220")
+            self._respond(reply)
+            if self._state is not ServerState.CLOSED:
+                self._move(ServerTrigger.REJECT)
+            return
+        protocol = "LMTP" if self._config.is_lmtp else "ESMTP"
+        # RFC 5321 section 4.2: the greeting begins with the server's own name.
+        text = "smtpx" if reply is None else reply.text
+        self._send(Reply(220, None, f"{self._config.hostname} {protocol} {text}"))
+        self._move(ServerTrigger.GREETED)
+
+    # ------------------------------------------------------------- one command line
+
+    def _next_command(self) -> Stepped:
+        try:
+            line = self._buffer.take_line(self._line_limit)
+        except LineTooLong:
+            self._refuse_line(None, replies.LINE_TOO_LONG)
+            return AGAIN
+        if line is not None:
+            return self._run_line(line)
+        if self._buffer.starts_with(_TLS_HANDSHAKE):
+            self._refuse_line(None, _TLS_NOT_HERE)
+            return AGAIN
+        return self._dry()
+
+    def _run_line(self, line: bytes) -> Stepped:
+        self._command_count += 1
+        if self._command_count > self._limits.max_commands:
+            self._refuse_line(line, _TOO_MANY_COMMANDS)
+            return AGAIN
+        if len(line) + 2 > self._limits.max_command_octets and not _is_auth(line):
+            self._refuse_line(None, replies.LINE_TOO_LONG)
+            return AGAIN
+        try:
+            command = parse_command(line, self._grammar)
+        except BadSyntax as error:
+            self._refuse_line(line, _reply_to_bad_line(line, error))
+            return AGAIN
+        if self._trace is not None:
+            self._trace.client_line(line)
+        stepped: Stepped | Reply = self._check_order(command)
+        if stepped is None:
+            stepped = self._COMMANDS[type(command)](self, command)
+        if isinstance(stepped, Reply):
+            self._refuse_command(line, command, stepped)
+            return AGAIN
+        return stepped
+
+    def _refuse_line(self, line: bytes | None, reply: Reply) -> None:
+        """Refuse a line that is no command; after AUTH it may be a stray password."""
+        shown = None if self._has_secrets else line
+        if self._trace is not None:
+            if shown is None:
+                self._trace.client_secret()
+            else:
+                self._trace.client_line(shown)
+        self._refuse(shown, reply)
+        if line is not None and line[:4].upper() == b"BDAT":
+            # How much follows is unknown, so nothing that follows can be trusted.
+            self.abort("BDAT without a valid size")
+
+    def _refuse_command(self, line: bytes, command: Command, reply: Reply) -> None:
+        """Refuse a command that was understood; octets behind a BDAT belong to it."""
+        if isinstance(command, Bdat) and command.size:
+            self._queue.append(CommandRefused(redact_command(line), reply))
+            self._skip = command.size
+            self._skip_replies = [reply]
+        else:
+            self._refuse(line, reply)
+
+    def _check_order(self, command: Command) -> Reply | None:
+        verb = command.verb
+        allowed = SERVER_ALLOWED[self._state]
+        if verb not in allowed and not (
+            isinstance(command, Raw) and USER_VERB in allowed
+        ):
+            return Reply(503, "5.5.1", describe_wrong_order(self._state, verb))
+        config = self._config
+        if config.requires_tls and not self.is_tls and verb not in _BEFORE_TLS:
+            return replies.TLS_REQUIRED
+        if config.requires_auth and self.identity is None and verb in _NEEDS_AUTH:
+            return replies.AUTH_REQUIRED
+        return None
+
+    # ------------------------------------------------------- HELO, EHLO and LHLO
+
+    def _on_hello(self, command: Helo | Ehlo | Lhlo) -> Stepped | Reply:
+        if isinstance(command, Lhlo) != self._config.is_lmtp:
+            return _WRONG_HELLO[self._config.is_lmtp]
+        self._hello = command
+        self._pending = self._answer_hello
+        self._abort_message(f"{command.verb} before the end of the message")
+        self._queue.append(HelloReceived(command.verb, command.name))
+        return AGAIN
+
+    def _answer_hello(self, reply: Reply | None) -> None:
+        if reply is not None and not reply.is_positive:
+            require_negative(reply, "HELO and EHLO are granted with 250")
+            if self._state is ServerState.BDAT:
+                self._end_transaction()
+            self._respond(reply.with_enhanced_default())
+            return
+        command = self._hello
+        # RFC 5321 section 4.1.4: EHLO in a transaction has the effect of RSET.
+        self._move(ServerTrigger.HELLO)
+        self._end_transaction()
+        self.hello_name = command.name
+        self.is_extended = not isinstance(command, Helo)
+        text = f"greets {command.name}" if reply is None else reply.text
+        lines = [f"{self._config.hostname} {text}"]
+        if self.is_extended:
+            lines += self._config.ehlo_lines(
+                is_tls=self.is_tls,
+                is_local=self.is_local,
+                is_authenticated=self.identity is not None,
+            )
+        # RFC 2034 section 4 exempts this reply from enhanced codes.
+        self._send(Reply(250, None, "\n".join(lines)))
+
+    # -------------------------------------------------------------- MAIL and RCPT
+
+    def _on_mail(self, command: Mail) -> Event | Reply:
+        options = command.options
+        if self._transactions >= self._limits.max_transactions:
+            return _TOO_MANY_TRANSACTIONS
+        path = command.reverse_path
+        if path is not None and not options.smtputf8 and not path.is_ascii:
+            return replies.UTF8_NOT_ALLOWED
+        most = self._limits.max_message_octets
+        if options.size is not None and most is not None and options.size > most:
+            return replies.MESSAGE_TOO_LARGE
+        self._mail = command
+        self._pending = self._answer_mail
+        return MailReceived(path, options)
+
+    def _answer_mail(self, reply: Reply | None) -> None:
+        if self._grant(reply, replies.SENDER_OK):
+            command = self._mail
+            self._transactions += 1
+            self.envelope = Envelope(command.reverse_path, command.options, [])
+            self._move(ServerTrigger.MAIL_ACCEPTED)
+
+    def _on_rcpt(self, command: Rcpt) -> Event | Reply:
+        envelope = self._open_envelope()
+        path = command.forward_path
+        count = len(envelope.recipients)
+        if count >= self._limits.max_recipients:
+            return replies.TOO_MANY_RECIPIENTS
+        if not envelope.options.smtputf8 and not path.is_ascii:
+            return replies.UTF8_NOT_ALLOWED
+        self._recipient = recipient = Recipient(path, command.options, count)
+        self._pending = self._answer_rcpt
+        return RcptReceived(recipient)
+
+    def _answer_rcpt(self, reply: Reply | None) -> None:
+        recipient = self._recipient
+        if self._grant(reply, replies.RECIPIENT_OK) and recipient is not None:
+            self._open_envelope().recipients.append(recipient)
+            self._move(ServerTrigger.RCPT_ACCEPTED)
+
+    # -------------------------------------------------------- the small commands
+
+    def _on_noop(self, _command: Noop) -> Stepped:
+        self._send(replies.OK)
+        return AGAIN
+
+    def _on_rset(self, _command: Rset) -> Stepped:
+        self._abort_message("RSET before the end of the message")
+        self._end_transaction()
+        self._send(replies.OK)
+        return AGAIN
+
+    def _on_quit(self, _command: Quit) -> Stepped:
+        self._send(replies.GOODBYE)
+        self._end("QUIT", is_clean=self.envelope is None)
+        return AGAIN
+
+    def _on_vrfy(self, command: Vrfy) -> Event:
+        self._expect(replies.CANNOT_VERIFY)
+        return VrfyReceived(command.text)
+
+    def _on_expn(self, command: Expn) -> Event:
+        self._expect(replies.NOT_IMPLEMENTED)
+        return ExpnReceived(command.text)
+
+    def _on_help(self, command: Help) -> Event:
+        verbs = b" ".join(sorted(self._grammar.verbs)).decode("ascii")
+        self._expect(Reply(214, "2.0.0", f"Commands: {verbs}"))
+        return HelpReceived(command.text)
+
+    def _on_raw(self, command: Raw) -> Event:
+        self._expect(replies.NOT_IMPLEMENTED)
+        return CommandReceived(command.verb, command.argument)
+
+    def _expect(self, default: Reply) -> None:
+        """Await an answer that changes nothing but what is said."""
+        self._default = default
+        self._pending = self._answer_default
+
+    def _answer_default(self, reply: Reply | None) -> None:
+        self._grant(reply or self._default, self._default)
+
+    def _next_after_end(self) -> Stepped:
+        return None
+
+    _COMMANDS: ClassVar[
+        Mapping[type[Command], Callable[[ServerMachine, Any], Stepped | Reply]]
+    ] = {
+        Helo: _on_hello,
+        Ehlo: _on_hello,
+        Lhlo: _on_hello,
+        Mail: _on_mail,
+        Rcpt: _on_rcpt,
+        Data: ServerAuth._on_data,
+        Bdat: ServerAuth._on_bdat,
+        Rset: _on_rset,
+        Noop: _on_noop,
+        Quit: _on_quit,
+        Vrfy: _on_vrfy,
+        Expn: _on_expn,
+        Help: _on_help,
+        StartTLS: ServerAuth._on_starttls,
+        Auth: ServerAuth._on_auth,
+        Raw: _on_raw,
+    }
+
+    _STEPS: ClassVar[Mapping[ServerState, Callable[[ServerMachine], Stepped]]] = {
+        ServerState.CONNECTED: _next_after_end,
+        ServerState.REJECTED: _next_command,
+        ServerState.START: _next_command,
+        ServerState.READY: _next_command,
+        ServerState.AUTH: ServerAuth._next_response,
+        ServerState.MAIL: _next_command,
+        ServerState.RCPT: _next_command,
+        ServerState.DATA: ServerAuth._next_content,
+        ServerState.CHUNK: ServerAuth._next_chunk,
+        ServerState.BDAT: _next_command,
+        ServerState.TLS: ServerAuth._next_in_handshake,
+        ServerState.CLOSED: _next_after_end,
+    }
+
+
+def _is_auth(line: bytes) -> bool:
+    return line[:5].upper() == b"AUTH "
+
+
+def _reply_to_bad_line(line: bytes, error: BadSyntax) -> Reply:
+    if _HTTP_REQUEST.match(line):
+        return _NOT_SMTP
+    if line.startswith(_TLS_HANDSHAKE):
+        return _TLS_NOT_HERE
+    return Reply(error.code, error.enhanced, error.text)

@@ -1,0 +1,294 @@
+"""The ground floor of the server machine: input, output, state, answers and the end.
+
+``ServerMachine`` is built in four floors, a file each: this one; ``server_message``,
+which reads messages; ``server_auth``, which does STARTTLS and AUTH; and ``server``,
+which knows the commands and their order, and is the one to use.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from smtpx.core.buffer import InputBuffer
+from smtpx.core.events import (
+    ClientConnected,
+    CommandRefused,
+    ConnectionEnded,
+    Event,
+    MessageAborted,
+)
+from smtpx.core.states import SERVER_TRANSITIONS, ServerState, ServerTrigger
+from smtpx.core.trace import REDACTED, redact_command
+from smtpx.wire import replies
+from smtpx.wire.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smtpx.core.config import ServerConfig
+    from smtpx.core.trace import WireLog
+    from smtpx.sasl.mechanism import Identity
+    from smtpx.wire.envelope import Envelope
+
+__all__ = ["AGAIN", "ServerBase", "Stepped", "require_final", "require_negative"]
+
+
+class Again(Enum):
+    """The value of a step that used input and gave no event."""
+
+    AGAIN = "again"
+
+
+AGAIN: Final = Again.AGAIN
+
+#: What a step of the machine gives: an event; or AGAIN: go on; or None: input is
+#: needed.
+Stepped: TypeAlias = Event | Literal[Again.AGAIN] | None
+
+
+class ServerBase:
+    """Input, output and state of one session; see ``ServerMachine``."""
+
+    __slots__ = (
+        "_buffer",
+        "_config",
+        "_errors",
+        "_has_secrets",
+        "_is_body_open",
+        "_is_eof",
+        "_limits",
+        "_out",
+        "_pending",
+        "_queue",
+        "_skip",
+        "_skip_replies",
+        "_state",
+        "_trace",
+        "ended_transactions",
+        "envelope",
+        "hello_name",
+        "identity",
+        "is_extended",
+        "is_local",
+        "is_tls",
+    )
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        is_tls: bool = False,
+        is_local: bool = False,
+        trace: WireLog | None = None,
+    ) -> None:
+        self._config = config
+        self._limits = config.limits
+        self._trace = trace
+        self._buffer = InputBuffer()
+        self._out: list[bytes] = []
+        self._queue: list[Event] = [ClientConnected()]
+        self._state = ServerState.CONNECTED
+        self._pending: Callable[[Reply | None], None] | None = None
+        self._is_eof = False
+        # Counts abuse; unlike what the client said of itself it outlives STARTTLS.
+        self._errors = 0
+        self._skip = 0
+        self._skip_replies: list[Reply] = []
+        self._is_body_open = False
+        self.ended_transactions = 0
+        self.is_local = is_local
+        self._begin(is_tls=is_tls)
+
+    def _begin(self, *, is_tls: bool) -> None:
+        """Know nothing of the client: at the start, and again after STARTTLS."""
+        self.is_tls = is_tls
+        self.hello_name: str | None = None
+        self.is_extended = False
+        self.identity: Identity | None = None
+        self.envelope: Envelope | None = None
+        self._has_secrets = False
+
+    # ------------------------------------------------------------ for the layer above
+
+    @property
+    def state(self) -> ServerState:
+        """Where the session stands; the tables of ``states`` say what may follow."""
+        return self._state
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an event waits for its answer."""
+        return self._pending is not None
+
+    @property
+    def is_body_open(self) -> bool:
+        """Whether a message is being read that will be completed or aborted."""
+        return self._is_body_open
+
+    @property
+    def buffered(self) -> int:
+        """Octets received and not yet looked at; stop reading when there are many."""
+        return len(self._buffer)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take octets from the client, in pieces of any size."""
+        if self._state is not ServerState.CLOSED:
+            self._buffer.append(data)
+
+    def receive_eof(self) -> None:
+        """Take note that the client sends no more. What it sent is still answered."""
+        self._is_eof = True
+
+    def answer(self, reply: Reply | None) -> None:
+        """Answer the event that waits.
+
+        Args:
+            reply: what to say; None for the reply that grants the command.
+
+        Raises:
+            ValueError: the reply makes no sense there, as a 250 where 354 is due. The
+                event still waits.
+            RuntimeError: no event waits.
+        """
+        pending = self._pending
+        if pending is None:
+            message = "no event waits for an answer"
+            raise RuntimeError(message)
+        self._pending = None
+        try:
+            pending(reply)
+        except ValueError:
+            self._pending = pending
+            raise
+
+    def close(self, reply: Reply, reason: str) -> None:
+        """End the session with a reply, whatever it is doing: a timeout, a shutdown."""
+        if self._state is not ServerState.CLOSED:
+            self._out.append(reply.encode())
+            self._end(reason)
+
+    def abort(self, reason: str) -> None:
+        """Take note that the connection is gone: nothing more is read or answered."""
+        if self._state is not ServerState.CLOSED:
+            self._end(reason)
+
+    def data_to_send(self) -> bytes:
+        """Return what is to be sent to the client, once."""
+        out = self._out
+        if not out:
+            return b""
+        octets = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        if self._trace is not None:
+            self._trace.server_octets(octets)
+        return octets
+
+    # --------------------------------------------------------------- for the floors
+    # above
+
+    def _move(self, trigger: ServerTrigger) -> None:
+        self._state = SERVER_TRANSITIONS[self._state, trigger]
+
+    def _send(self, reply: Reply) -> None:
+        self._out.append(reply.encode())
+
+    def _respond(self, reply: Reply) -> None:
+        """Send the reply to a command; errors are counted, and 421 ends the session."""
+        if reply.code >= 400:
+            self._errors += 1
+            if self._errors >= self._limits.max_errors and reply.code != 421:
+                reply = replies.TOO_MANY_ERRORS
+        self._send(reply)
+        if reply.code == 421:
+            self._end(reply.text)
+
+    def _grant(self, reply: Reply | None, default: Reply) -> bool:
+        """Send an answer that came from above; tell whether it grants the command."""
+        if reply is None:
+            self._send(default)
+            return True
+        require_final(reply)
+        self._respond(reply.with_enhanced_default())
+        return reply.is_positive
+
+    def _refuse(self, line: bytes | None, reply: Reply) -> None:
+        """Refuse a line by the machine's own judgement; None for one that is secret."""
+        shown = REDACTED if line is None else redact_command(line)
+        self._queue.append(CommandRefused(shown, reply))
+        self._respond(reply)
+
+    def _end(self, reason: str, *, is_clean: bool = False) -> None:
+        """Read and answer no more."""
+        self._pending = None
+        self._buffer.clear()
+        self._skip = 0
+        # Events that nobody will answer any more; what informs only is still true.
+        self._queue = [
+            event
+            for event in self._queue
+            if isinstance(event, CommandRefused | MessageAborted)
+        ]
+        self._abort_message(reason)
+        self._drop_envelope()
+        self._move(ServerTrigger.END)
+        self._queue.append(ConnectionEnded(reason, is_clean))
+
+    def _drop_envelope(self) -> None:
+        if self.envelope is not None:
+            self.envelope = None
+            self.ended_transactions += 1
+
+    def _abort_message(self, reason: str) -> None:
+        """Tell the layer above that the message it reads will never be complete."""
+        if self._is_body_open:
+            self._is_body_open = False
+            self._queue.append(MessageAborted(reason))
+
+    def _open_envelope(self) -> Envelope:
+        envelope = self.envelope
+        if envelope is None:  # pragma: no cover - the tables rule it out
+            message = "no transaction is under way"
+            raise RuntimeError(message)
+        return envelope
+
+    def _dry(self) -> Stepped:
+        """Wait for more input, or find that there will be none."""
+        if not self._is_eof:
+            return None
+        is_clean = self.envelope is None and not len(self._buffer)
+        self._end("the client closed the connection", is_clean=is_clean)
+        return AGAIN
+
+    def _skip_chunk(self) -> Stepped:
+        """Read the octets of a refused BDAT, whose replies come at their end."""
+        taken = len(self._buffer.take(self._skip))
+        if not taken:
+            return self._dry()
+        self._skip -= taken
+        if not self._skip:
+            self._answer_skipped()
+        return AGAIN
+
+    def _answer_skipped(self) -> None:
+        *others, last = self._skip_replies
+        self._skip_replies = []
+        for reply in others:
+            self._send(reply)
+        self._respond(last)
+
+
+def require_final(reply: Reply) -> None:
+    """Raise ValueError for an intermediate reply (3yz) where the command must end."""
+    if reply.is_intermediate:
+        message = (
+            f"{reply.code} cannot be the last reply to a command: use 2yz, 4yz or 5yz"
+        )
+        raise ValueError(message)
+
+
+def require_negative(reply: Reply, grant: str) -> None:
+    """Raise ValueError for a reply that would grant a command in the wrong way."""
+    if reply.code < 400:
+        message = f"{reply.code} is no answer here: {grant}"
+        raise ValueError(message)

@@ -1,0 +1,84 @@
+"""The wire log: every line of a session in both directions, without its secrets.
+
+Redaction is by construction: what a SASL exchange carries never reaches a ``WireLog``,
+since the machines hand such lines over as already redacted text, and message content is
+counted, not shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from smtpx.wire.octets import escape_octets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["REDACTED", "WireLog", "redact_command"]
+
+#: Stands for a secret.
+REDACTED: Final = "***"
+
+
+class WireLog:
+    r"""Writes what passes on the wire to a function that takes a line of text.
+
+    Args:
+        write: gets lines such as ``C: MAIL FROM:<a@example.com>`` and ``S: 250 2.1.0
+            OK``.
+
+    >>> log = WireLog(print)
+    >>> log.client_line(b"AUTH PLAIN AGFsaWNlAHNlY3JldA==")
+    C: AUTH PLAIN ***
+    >>> log.server_octets(b"250-mx.test\r\n250 SIZE 1000\r\n")
+    S: 250-mx.test
+    S: 250 SIZE 1000
+    """
+
+    __slots__ = ("_write",)
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def client_line(self, line: bytes) -> None:
+        """Log a command line, without CRLF; what AUTH carries is hidden."""
+        self._write(f"C: {redact_command(line)}")
+
+    def client_secret(self) -> None:
+        """Log that a SASL response passed, and nothing of it."""
+        self._write(f"C: {REDACTED}")
+
+    def content(self, count: int) -> None:
+        """Log that ``count`` octets of a message passed."""
+        self._write(f"C: ({count} octets of content)")
+
+    def server_octets(self, octets: bytes) -> None:
+        """Log reply lines; the text of a 334 (a SASL challenge) is hidden."""
+        for line in octets.removesuffix(b"\r\n").split(b"\r\n"):
+            shown = f"334 {REDACTED}" if line[:4] == b"334 " else escape_octets(line)
+            self._write(f"S: {shown}")
+
+    def note(self, text: str) -> None:
+        """Log something that happened to the connection itself, such as TLS."""
+        self._write(f"== {text} ==")
+
+
+def redact_command(line: bytes, limit: int = 200) -> str:
+    """Make a command line fit for a log: escaped, shortened, and without a secret.
+
+    Args:
+        line: octets without CRLF, as the client sent them.
+        limit: octets that are shown at the most.
+
+    Returns:
+        Printable text. Of an AUTH command only the mechanism is shown (RFC 4954).
+
+    >>> redact_command(b"auth plain AGFsaWNlAHNlY3JldA==")
+    'auth plain ***'
+    >>> redact_command(b"RCPT TO:<b@example.com>")
+    'RCPT TO:<b@example.com>'
+    """
+    words = line.split(None, 2)
+    if len(words) > 2 and words[0].upper() == b"AUTH":
+        return f"{escape_octets(words[0] + b' ' + words[1], limit)} {REDACTED}"
+    return escape_octets(line, limit)

@@ -1,0 +1,1 @@
+"""The server (layer L4): sessions that users write, and the listener under them."""

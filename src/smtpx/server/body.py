@@ -1,0 +1,150 @@
+"""The content of a message as its handler reads it: a stream with backpressure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from smtpx.errors import MessageAborted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Body"]
+
+
+class Body:
+    """The content of one message, decoded, the same for DATA and BDAT.
+
+    Iterate over it, or read it whole. Blocks are of the size in which they arrived.
+    While you are busy no more than the server's ``read_ahead_octets`` and one block are
+    held, then the client has to wait. What you leave unread is dropped.
+
+    Attributes:
+        octets_received: how much has arrived, read or not.
+
+    Example:
+        ::
+
+            async def data(self, body):
+                async for block in body:
+                    file.write(block)
+    """
+
+    __slots__ = (
+        "_blocks",
+        "_is_complete",
+        "_is_discarded",
+        "_on_taken",
+        "_reason",
+        "_waiter",
+        "buffered",
+        "octets_received",
+    )
+
+    def __init__(self, on_taken: Callable[[], None]) -> None:
+        self._on_taken = on_taken
+        self._blocks: deque[bytes] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_complete = False
+        self._is_discarded = False
+        self._reason: str | None = None
+        self.buffered = 0
+        self.octets_received = 0
+
+    def __aiter__(self) -> Body:
+        """Iterate over the blocks; there is one stream, so begin once."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next block.
+
+        Raises:
+            MessageAborted: the message will never be complete: the client vanished,
+                or the server refuses it. Keep nothing of what you read.
+        """
+        while True:
+            if self._reason is not None:
+                raise MessageAborted(self._reason)
+            if self._blocks:
+                block = self._blocks.popleft()
+                self.buffered -= len(block)
+                self._on_taken()
+                return block
+            if self._is_complete:
+                raise StopAsyncIteration
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """Return all that was not read yet; memory is bounded by the message limit.
+
+        Raises:
+            MessageAborted: the message will never be complete.
+        """
+        return b"".join([block async for block in self])
+
+    # ---------------------------------------------------------- for the connection
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether no more comes: it is complete or aborted."""
+        return self._is_complete or self._reason is not None
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether the message was cut off or refused."""
+        return self._reason is not None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the handler waits for octets, so that a delay is the client's."""
+        return self._waiter is not None
+
+    def feed(self, data: bytes) -> None:
+        """Add a block."""
+        self.octets_received += len(data)
+        if not self._is_discarded:
+            self._blocks.append(data)
+            self.buffered += len(data)
+        self._wake()
+
+    def finish(self) -> None:
+        """Take note that the message is complete."""
+        self._is_complete = True
+        self._wake()
+
+    def abort(self, reason: str) -> None:
+        """Take note that it never will be."""
+        self._reason = reason
+        self._drop()
+        self._wake()
+
+    def discard(self) -> None:
+        """Take note that the handler reads no more."""
+        self._is_discarded = True
+        self._drop()
+
+    async def wait_ended(self) -> None:
+        """Wait for the end, after ``discard``."""
+        while not self.is_ended:
+            await self._wait()
+
+    def _drop(self) -> None:
+        self._blocks.clear()
+        self.buffered = 0
+
+    async def _wait(self) -> None:
+        if self._waiter is not None:
+            message = "a message body has one reader"
+            raise RuntimeError(message)
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

@@ -1,0 +1,269 @@
+"""One connection of the server: which event calls which hook, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+
+from smtpx.core.events import (
+    Authenticated,
+    AuthQuestion,
+    BodyReceived,
+    ClientConnected,
+    CommandReceived,
+    CommandRefused,
+    ConnectionEnded,
+    DataRequested,
+    Event,
+    ExpnReceived,
+    HelloReceived,
+    HelpReceived,
+    MailReceived,
+    MessageAborted,
+    MessageComplete,
+    RcptReceived,
+    StartTLSRequested,
+    VrfyReceived,
+)
+from smtpx.core.states import ServerState
+from smtpx.sasl.mechanism import CheckPassword
+from smtpx.server.body import Body
+from smtpx.server.ends import tls_info
+from smtpx.server.pump import Pump, logger
+from smtpx.server.session import Statuses
+from smtpx.server.work import DELIVER, Closed, Deliver, Reset, Work
+from smtpx.wire import replies
+from smtpx.wire.replies import Reply
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Mapping
+
+__all__ = ["Connection"]
+
+_MAY_NOT_ACT_AS: Final = Reply(535, "5.7.8", "not allowed to act as somebody else")
+
+
+class Connection(Pump):
+    """One client's connection; made by ``Server``.
+
+    Args:
+        host: the server.
+        loop: that it runs on.
+    """
+
+    # ------------------------------------------------- events that need no coroutine
+
+    def _grant(self, _event: Event) -> None:
+        """Answer an event whose hook is not overridden."""
+        self._machine.answer(None)
+
+    def _grant_mail(self, _event: Event) -> None:
+        self._machine.answer(None)
+        self.info.envelope = self._machine.envelope
+
+    def _grant_hello(self, _event: Event) -> None:
+        self._machine.answer(None)
+        self.info.hello_name = self._machine.hello_name
+        self.info.is_extended = self._machine.is_extended
+
+    def _authorize(self, event: Authenticated) -> None:
+        """Let a client act as itself only, as the hook does when not overridden."""
+        identity = event.identity
+        is_foreign = identity.authorize_as not in {"", identity.user}
+        self._machine.answer(_MAY_NOT_ACT_AS if is_foreign else None)
+        self.info.identity = self._machine.identity
+
+    def _take_body(self, event: BodyReceived) -> None:
+        if self._body is None:
+            self._body = Body(self._body_taken)
+        self._body.feed(event.data)
+
+    def _complete_body(self, _event: MessageComplete) -> Work:
+        if self._body is None:
+            self._body = Body(self._body_taken)
+        self._body.finish()
+        return DELIVER
+
+    def _abort_body(self, event: MessageAborted) -> None:
+        """Forget a message whose handler did not start."""
+        self._body = None
+        logger.info("%s: message aborted: %s", self.info.id, event.reason)
+
+    def _note_end(self, event: ConnectionEnded) -> None:
+        self._end_reason = event.reason
+        self._is_clean_end = event.is_clean
+        logger.debug("%s: ended: %s", self.info.id, event.reason)
+
+    # ---------------------------------------------------------- hooks
+
+    async def _call_connected(self, _event: ClientConnected) -> None:
+        self._answer(await self._ask(self._session.connected()))
+
+    async def _call_hello(self, event: HelloReceived) -> None:
+        self._answer(await self._ask(self._session.hello(event.name)))
+        self.info.hello_name = self._machine.hello_name
+        self.info.is_extended = self._machine.is_extended
+
+    async def _call_mail(self, event: MailReceived) -> None:
+        hook = self._session.mail(event.reverse_path, event.options)
+        self._answer(await self._ask(hook))
+        self.info.envelope = self._machine.envelope
+
+    async def _call_rcpt(self, event: RcptReceived) -> None:
+        recipient = event.recipient
+        hook = self._session.rcpt(recipient.mailbox, recipient.options)
+        self._answer(await self._ask(hook))
+
+    async def _call_start_data(self, _event: DataRequested) -> None:
+        self._answer(await self._ask(self._session.start_data()))
+
+    async def _call_verify(self, event: VrfyReceived) -> None:
+        self._answer(await self._ask(self._session.verify(event.text)))
+
+    async def _call_expand(self, event: ExpnReceived) -> None:
+        self._answer(await self._ask(self._session.expand(event.text)))
+
+    async def _call_help(self, event: HelpReceived) -> None:
+        self._answer(await self._ask(self._session.help(event.topic)))
+
+    async def _call_command(self, event: CommandReceived) -> None:
+        self._answer(await self._ask(self._session.command(event.verb, event.argument)))
+
+    async def _call_reset(self, _work: Reset) -> None:
+        await self._ask(self._session.reset())
+
+    async def _call_closed(self, _work: Closed) -> None:
+        await self._ask(self._session.closed(self._end_reason or "connection lost"))
+        self._finish()
+
+    # ----------------------------------------------------------------- the message
+
+    async def _call_data(self, _work: Deliver) -> None:
+        """Run the hook that reads a message, then read what it left unread."""
+        body = self._body
+        if body is None:  # pragma: no cover - the marker comes with a body only
+            return
+        self._is_delivering = True
+        try:
+            if self.info.is_lmtp:
+                statuses = Statuses(
+                    list(self._session.envelope.recipients), self._set_status
+                )
+                hook = self._session.lmtp_data(body, statuses)
+            else:
+                hook = self._session.data(body)
+            # What arrived between the decision to run the hook and now.
+            self._feed_body()
+            reply = await self._ask(hook)
+            body.discard()
+            self._adjust_reading()
+            await body.wait_ended()
+        finally:
+            self._is_delivering = False
+            self._body = None
+        if not body.is_aborted:
+            self._answer(reply)
+
+    def _set_status(self, index: int, reply: Reply) -> None:
+        self._machine.set_status(index, reply)
+        self._flush()
+
+    # ----------------------------------------------------------------- AUTH and TLS
+
+    async def _call_auth(self, event: AuthQuestion) -> None:
+        question = event.question
+        if not isinstance(question, CheckPassword):
+            logger.error("%s: no hook answers %r", self.info.id, question)
+            self._answer(None)
+            return
+        hook = self._session.check_password(question.user, question.password)
+        is_right: list[bool] = []
+        reply = await self._ask(_keep_answer(hook, is_right))
+        if is_right and self._machine.is_waiting:
+            self._machine.answer_question(is_right[0])
+        else:
+            # What the hook raised, but for a refusal, is a check that failed.
+            self._answer(None if reply is replies.LOCAL_ERROR else reply)
+
+    async def _call_authorize(self, event: Authenticated) -> None:
+        self._answer(await self._ask(self._session.authorize(event.identity)))
+        self.info.identity = self._machine.identity
+
+    async def _call_starttls(self, _event: StartTLSRequested) -> None:
+        self._answer(None)
+        if self._machine.state is not ServerState.TLS:
+            return
+        context = cast("ssl.SSLContext", self._options.tls)
+        self._flush()
+        try:
+            transport = await self._loop.start_tls(
+                self._transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=self._options.timeouts.handshake,
+            )
+        except (OSError, EOFError) as error:
+            logger.info("%s: TLS handshake failed: %s", self.info.id, error)
+            self._machine.abort("TLS handshake failed")
+            self._transport.abort()
+            return
+        if transport is None or self._is_lost:
+            self._machine.abort("connection lost in the TLS handshake")
+            return
+        self._transport = transport
+        self._machine.tls_started()
+        await self._ask(self._session.closed("STARTTLS"))
+        self._forget_client()
+
+    def _forget_client(self) -> None:
+        """Begin again under TLS with nothing from before (RFC 3207 section 4.2)."""
+        info = self.info
+        info.tls = tls_info(self._transport)
+        info.hello_name = info.identity = info.envelope = None
+        info.is_extended = False
+        self._ended_transactions = self._machine.ended_transactions
+        self._open_session()
+
+    # What is done with each event for which no coroutine is needed.
+    _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], Work | None]]] = {
+        ClientConnected: _grant,
+        HelloReceived: _grant_hello,
+        MailReceived: _grant_mail,
+        RcptReceived: _grant,
+        DataRequested: _grant,
+        VrfyReceived: _grant,
+        ExpnReceived: _grant,
+        HelpReceived: _grant,
+        CommandReceived: _grant,
+        Authenticated: _authorize,
+        BodyReceived: _take_body,
+        MessageComplete: _complete_body,
+        MessageAborted: _abort_body,
+        CommandRefused: Pump._log_refused,
+        ConnectionEnded: _note_end,
+    }
+
+    # The coroutine for each kind of work that needs one.
+    _CALLERS: ClassVar[Mapping[type, Callable[[Any, Any], Awaitable[None]]]] = {
+        ClientConnected: _call_connected,
+        HelloReceived: _call_hello,
+        MailReceived: _call_mail,
+        RcptReceived: _call_rcpt,
+        DataRequested: _call_start_data,
+        VrfyReceived: _call_verify,
+        ExpnReceived: _call_expand,
+        HelpReceived: _call_help,
+        CommandReceived: _call_command,
+        AuthQuestion: _call_auth,
+        Authenticated: _call_authorize,
+        StartTLSRequested: _call_starttls,
+        Deliver: _call_data,
+        Reset: _call_reset,
+        Closed: _call_closed,
+    }
+
+
+async def _keep_answer(hook: Awaitable[bool], kept: list[bool]) -> None:
+    """Run a hook that gives no reply, and keep what it gave."""
+    kept.append(await hook)

@@ -1,0 +1,78 @@
+"""What a transport tells of its two ends, put into a ``ConnectionInfo``."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from smtpx.net.channel import format_address
+from smtpx.net.tls import TLSInfo
+from smtpx.server.session import ConnectionInfo
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from smtpx.wire.replies import Reply
+
+__all__ = ["describe_connection", "tls_info"]
+
+# 48 bits: two of a million sessions share an id with odds of 1 to 500.
+_ID_OCTETS = 6
+
+
+def describe_connection(
+    transport: asyncio.BaseTransport,
+    *,
+    hostname: str,
+    is_lmtp: bool,
+    close: Callable[[Reply | None], None],
+) -> ConnectionInfo:
+    """Collect the facts about a connection that was just made.
+
+    Args:
+        transport: of the connection, after its handshake if it is under TLS.
+        hostname: what the server calls itself.
+        is_lmtp: whether it speaks LMTP.
+        close: ends the session.
+    """
+    peer = transport.get_extra_info("peername")
+    peer_ip = _ip_of(peer)
+    info = ConnectionInfo(
+        id=secrets.token_hex(_ID_OCTETS),
+        hostname=hostname,
+        peer=format_address(peer),
+        peer_ip=peer_ip,
+        local=format_address(transport.get_extra_info("sockname")),
+        started_at=datetime.now(UTC),
+        is_lmtp=is_lmtp,
+        is_local=peer_ip is None or peer_ip.is_loopback,
+        close=close,
+    )
+    info.tls = tls_info(transport)
+    return info
+
+
+def tls_info(transport: asyncio.BaseTransport) -> TLSInfo | None:
+    """Return the facts about TLS, None in plaintext."""
+    connection = transport.get_extra_info("ssl_object")
+    if not isinstance(connection, ssl.SSLObject | ssl.SSLSocket):
+        return None
+    return TLSInfo.of(connection)
+
+
+def _ip_of(peer: object) -> IPv4Address | IPv6Address | None:
+    """Return the IP address of a client, None on a unix socket.
+
+    An IPv4 client of a dual-stack socket is an IPv4 client to every rule.
+    """
+    if not isinstance(peer, tuple):
+        return None
+    # A link-local address may carry its zone: fe80::1%eth0.
+    address = ip_address(str(peer[0]).partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,134 @@
+"""How a server is set up: one frozen object, safe and strict by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from smtpx.core.limits import DEFAULT_LIMITS, Limits
+from smtpx.wire.extensions import DEFAULT_REGISTRY, Registry
+from smtpx.wire.framing import BareNewline
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+    from smtpx.sasl.mechanism import ServerMechanism
+
+__all__ = ["ServerOptions", "ServerTimeouts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTimeouts:
+    """How long a server waits, in seconds. None: for ever.
+
+    Attributes:
+        command: for the next command: 5 minutes (RFC 5321 section 4.5.3.2.7).
+        body: for the next octets of a message: 3 minutes, what section 4.5.3.2.5
+            grants one block. A slow upload that moves lives on.
+        handler: for one hook, and for ``data`` after the last octet it was waiting
+            for: the 10 minutes after which clients give up (section 4.5.3.2.6).
+        session: for a whole session. A day; longer than any queue run lasts.
+        handshake: for TLS; asyncio's own default.
+        linger: for the client to read the last reply before the connection is reset.
+
+    Raises:
+        ValueError: a time is not positive.
+    """
+
+    command: float | None = 300.0
+    body: float | None = 180.0
+    handler: float | None = 600.0
+    session: float | None = 86_400.0
+    handshake: float = 60.0
+    linger: float = 5.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and value <= 0:
+                message = f"timeout {item.name} must be over 0 seconds, not {value}"
+                raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """The settings of a server.
+
+    Attributes:
+        hostname: what the server calls itself; empty: the name of the machine.
+        lmtp: speak LMTP (RFC 2033) in place of SMTP.
+        tls: certificate and rules of TLS. It is never changed, and serves
+            STARTTLS and implicit TLS alike.
+        implicit_tls: TLS from the first octet (RFC 8314 section 3); else STARTTLS.
+        require_tls: refuse all but EHLO, NOOP, STARTTLS and QUIT in plaintext.
+        require_auth: refuse MAIL before authentication.
+        auth_mechanisms: the SASL mechanisms to offer, in this order, when the session
+            class can answer them (overrides ``check_password``).
+        extra_mechanisms: mechanisms of your own by name, offered after these.
+        plaintext_auth: names of mechanisms that show a password and may be used
+            without TLS by anybody. Dangerous.
+        local_plaintext_auth: the same for clients on loopback and unix sockets only,
+            where nobody listens.
+        smtputf8: offer SMTPUTF8 (RFC 6531): your sessions handle UTF-8 addresses.
+        binarymime: offer BINARYMIME (RFC 3030): your sessions handle any octets.
+        dsn: offer DSN (RFC 3461): your sessions send what it asks for.
+        extensions: keywords of other extensions to offer.
+        registry: the extensions there are, with those that you registered.
+        limits: what a client may use.
+        timeouts: how long to wait.
+        bare_newline: what to do with a bare CR or LF in a message.
+        lenient_paths: take a path without brackets, or with a space before it.
+        max_connections: at the same time, in all. A process has 1,024 descriptors by
+            default on most systems.
+        max_connections_per_ip: at the same time from one address; 50 is Postfix's
+            ``smtpd_client_connection_count_limit``.
+        unlimited_networks: clients to whom ``max_connections_per_ip`` does not apply.
+        read_ahead_octets: how much of a message is held for a handler that lags.
+        backlog: connections that wait for ``accept``.
+        wire_log: gets the id of a session and a line of its dialogue, secrets hidden.
+    """
+
+    hostname: str = ""
+    lmtp: bool = False
+    tls: ssl.SSLContext | None = None
+    implicit_tls: bool = False
+    require_tls: bool = False
+    require_auth: bool = False
+    auth_mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    extra_mechanisms: Mapping[str, type[ServerMechanism]] = field(default_factory=dict)
+    plaintext_auth: frozenset[str] = frozenset()
+    local_plaintext_auth: bool = True
+    smtputf8: bool = False
+    binarymime: bool = False
+    dsn: bool = False
+    extensions: frozenset[str] = frozenset()
+    registry: Registry = DEFAULT_REGISTRY
+    limits: Limits = DEFAULT_LIMITS
+    timeouts: ServerTimeouts = field(default_factory=ServerTimeouts)
+    bare_newline: BareNewline = BareNewline.REFUSE
+    lenient_paths: bool = False
+    max_connections: int = 1_000
+    max_connections_per_ip: int = 50
+    unlimited_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    read_ahead_octets: int = 65_536
+    backlog: int = 1_024
+    wire_log: Callable[[str, str], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tls is None and (self.implicit_tls or self.require_tls):
+            message = "implicit_tls and require_tls need tls: an ssl.SSLContext"
+            raise ValueError(message)
+        for network in self.unlimited_networks:
+            ip_network(network)  # raises ValueError on a wrong one, now and not later
+
+    @property
+    def enabled_extensions(self) -> frozenset[str]:
+        """The keywords of all extensions that were switched on."""
+        switches = {
+            "SMTPUTF8": self.smtputf8,
+            "BINARYMIME": self.binarymime,
+            "DSN": self.dsn,
+        }
+        return self.extensions | {name for name, is_on in switches.items() if is_on}

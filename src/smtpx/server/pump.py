@@ -1,0 +1,509 @@
+"""How a connection is driven: octets in, events to hooks, replies out.
+
+Theory of operation. Octets go into the machine; the pump takes its events. What no hook
+cares for is answered in place, within ``data_received``, without any task. At the first
+event for which the session class overrides a hook, the pump goes on as a coroutine: on
+Python 3.12 and later as an eager task for the batch, before that as one task for the
+whole connection that waits between batches (docs/explanation/performance.md has the
+figures). When input runs dry, all replies of the batch leave in one write; when a hook
+suspends, those before it leave at once.
+
+While ``data`` runs, octets go straight into its ``Body``. Reading pauses when a handler
+lags, when commands pile up behind a hook, or when the client does not read its replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import types
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
+
+from smtpx.core.events import (
+    BodyReceived,
+    CommandRefused,
+    MessageAborted,
+    MessageComplete,
+)
+from smtpx.core.server import ServerMachine
+from smtpx.core.states import ServerState
+from smtpx.core.trace import WireLog
+from smtpx.errors import Refuse
+from smtpx.server.body import Body
+from smtpx.server.ends import describe_connection
+from smtpx.server.session import ConnectionInfo, Session
+from smtpx.server.watchdog import Deadline, Watchdog
+from smtpx.server.work import CLOSED, DELIVER, RESET, Closed, Reset, Work, overridden_by
+from smtpx.wire import replies
+from smtpx.wire.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Mapping
+
+    from smtpx.core.config import ServerConfig
+    from smtpx.server.options import ServerOptions
+
+__all__ = ["Host", "Pump", "logger"]
+
+logger = logging.getLogger("smtpx.server")
+
+#: How many events one connection may handle before its neighbours have a turn. About
+#: one millisecond of work.
+EVENT_BUDGET: Final = 100
+
+#: Commands held behind a hook that is under way before reading pauses.
+MAX_COMMAND_BACKLOG: Final = 65_536
+
+_LOCAL_TROUBLE: Final = Reply(421, "4.3.0", "local error; connect again later")
+_SESSION_TOO_LONG: Final = Reply(421, "4.4.2", "session too long; connect again")
+
+
+class Host(Protocol):
+    """What a connection needs of the server that it belongs to."""
+
+    hostname: str
+    options: ServerOptions
+    session_factory: Callable[[ConnectionInfo], Session]
+
+    def config_for(self, session: type[Session]) -> ServerConfig:
+        """Return the settings of the machine for sessions of this class."""
+        ...
+
+    def opened(self, connection: Pump) -> Reply | None:
+        """Take note of a connection; return a reply to turn it away with."""
+        ...
+
+    def ended(self, connection: Pump) -> None:
+        """Take note that it is gone."""
+        ...
+
+
+class Pump(asyncio.Protocol):
+    """Drives one session; see ``Connection``.
+
+    Args:
+        host: the server.
+        loop: that it runs on.
+    """
+
+    _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], Work | None]]]
+    _CALLERS: ClassVar[Mapping[type, Callable[[Any, Any], Awaitable[None]]]]
+
+    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
+        self._host = host
+        self._loop = loop
+        self._options = host.options
+        self._body: Body | None = None
+        self._is_delivering = False
+        self._is_pumping = False
+        self._task: asyncio.Task[None] | None = None
+        self._wakeup: asyncio.Future[Work | None] | None = None
+        self._is_write_paused = False
+        self._is_read_paused = False
+        self._is_draining = False
+        self._is_eof = False
+        self._is_lost = False
+        self._is_over = False
+        self._is_clean_end = False
+        self._ended_transactions = 0
+        self._end_reason: str | None = None
+        self._linger_until: float | None = None
+        self._hook_since: float | None = None
+        self._hook_timed_out = False
+        self._watchdog = Watchdog(loop, host.options.timeouts, self._deadline)
+
+    # ----------------------------------------------------------- called by asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the client, or turn it away."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._started = self._last_activity = self._loop.time()
+        self.info = info = describe_connection(
+            transport,
+            hostname=self._host.hostname,
+            is_lmtp=self._options.lmtp,
+            close=self.close,
+        )
+        refusal = self._host.opened(self)
+        try:
+            self._open_session()
+        except Exception:
+            logger.exception("%s: no session could be made", info.id)
+            self._session, self._overridden = Session(info), overridden_by(Session)
+            refusal = _LOCAL_TROUBLE
+        trace = self._options.wire_log
+        config = self._host.config_for(type(self._session))
+        self._machine = ServerMachine(
+            config,
+            is_tls=info.tls is not None,
+            is_local=info.is_local,
+            trace=None if trace is None else WireLog(lambda text: trace(info.id, text)),
+        )
+        self._watchdog.arm()
+        if refusal is not None:
+            self._machine.close(refusal, refusal.text)
+        self._advance()
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets of the client."""
+        self._last_activity = self._loop.time()
+        self._machine.receive_data(data)
+        if self._is_delivering:
+            self._feed_body()
+        elif not self._is_pumping:
+            self._advance()
+            return
+        self._adjust_reading()
+
+    def eof_received(self) -> bool:
+        """Answer what was sent, then close; the client may still read."""
+        self._is_eof = True
+        self._machine.receive_eof()
+        if self._is_delivering:
+            self._feed_body()
+        elif not self._is_pumping:
+            self._advance()
+        if self._linger_until is not None:
+            self._transport.close()
+        # The end of TLS is the end of the connection; in plaintext it is half of it.
+        return self.info.tls is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Abort what was under way and tell the session that it is over."""
+        self._is_lost = True
+        self._watchdog.stop()
+        self._machine.abort(f"connection lost: {exc}" if exc else "connection lost")
+        if self._is_delivering:
+            self._feed_body()
+        elif not self._is_pumping:
+            self._advance()
+
+    def pause_writing(self) -> None:
+        """Answer no more until the client reads."""
+        self._is_write_paused = True
+        self._adjust_reading()
+
+    def resume_writing(self) -> None:
+        """Go on answering."""
+        self._is_write_paused = False
+        if not self._is_pumping:
+            self._advance()
+
+    # ------------------------------------------------------------ called by the server
+
+    def close(self, reply: Reply | None = None) -> None:
+        """End the session now, with 421 4.3.2 unless told otherwise."""
+        reply = reply or replies.SHUTTING_DOWN
+        self._machine.close(reply, reply.text)
+        if self._is_delivering:
+            self._feed_body()
+        elif not self._is_pumping:
+            self._advance()
+        else:
+            self._flush()
+
+    def drain(self) -> None:
+        """End the session with 421 4.3.2 as soon as no transaction is under way."""
+        self._is_draining = True
+        if not self._is_pumping:
+            self._advance()
+
+    def abort(self) -> None:
+        """Drop the connection, and cancel the hook under way."""
+        if self._task is not None:
+            self._task.cancel()
+        self._transport.abort()
+
+    # ----------------------------------------------------------------- the pump
+
+    def _advance(self) -> None:
+        """Handle all that can be handled; start or wake the pump for the rest."""
+        work = self._handle_ready()
+        if work is None:
+            self._flush()
+            self._adjust_reading()
+        else:
+            self._start_pump(work)
+
+    def _handle_ready(self) -> Work | None:
+        """Handle events until one needs a hook: that one is returned."""
+        machine = self._machine
+        overridden = self._overridden
+        budget = EVENT_BUDGET
+        while not self._is_write_paused or self._is_lost:
+            if machine.ended_transactions != self._ended_transactions:
+                self._ended_transactions = machine.ended_transactions
+                self.info.envelope = None
+                if Reset in overridden:
+                    return RESET
+            event = machine.next_event()
+            if event is None:
+                if not self._is_draining or not self._drain_now():
+                    return self._work_without_event()
+                continue
+            if type(event) in overridden:
+                return event
+            work = self._HANDLERS[type(event)](self, event)
+            if work is not None:
+                return work
+            budget -= 1
+            if not budget:
+                self._loop.call_soon(self._take_turn)
+                return None
+        return None
+
+    def _work_without_event(self) -> Work | None:
+        """What is to be done when the machine has nothing to tell."""
+        if self._body is not None and not self._is_delivering:
+            return DELIVER
+        if self._is_lost and not self._is_over:
+            self._is_over = True
+            if Closed in self._overridden:
+                return CLOSED
+            self._finish()
+        return None
+
+    def _take_turn(self) -> None:
+        if not self._is_pumping:
+            self._advance()
+
+    def _drain_now(self) -> bool:
+        """In a shutdown, end a session that is between transactions."""
+        machine = self._machine
+        if machine.envelope is not None or machine.state is ServerState.CLOSED:
+            return False
+        machine.close(replies.SHUTTING_DOWN, "server is shutting down")
+        return True
+
+    def _finish(self) -> None:
+        """Let go of everything: the session is over and was told so."""
+        self._host.ended(self)
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    if sys.version_info >= (3, 12):
+
+        def _start_pump(self, work: Work) -> None:
+            """Run the pump up to its first suspension, at once (DESIGN D3)."""
+            self._is_pumping = True
+            task = asyncio.Task(self._pump(work), loop=self._loop, eager_start=True)
+            if not task.done():
+                self._task = task
+
+    else:
+
+        def _start_pump(self, work: Work) -> None:
+            """Wake the task of this connection; its first use makes it."""
+            self._is_pumping = True
+            if self._wakeup is None:
+                self._task = self._loop.create_task(self._pump_batches(work))
+            else:
+                self._wakeup.set_result(work)
+
+    async def _pump_batches(self, work: Work | None) -> None:
+        """Run the pump for the whole connection: on 3.11 a task a batch is dearer."""
+        while work is not None:
+            await self._pump(work)
+            if self._is_over:
+                return
+            self._wakeup = self._loop.create_future()
+            work = await self._wakeup
+
+    async def _pump(self, work: Work | None) -> None:
+        """Call hooks, and handle what comes after them, until input runs dry."""
+        try:
+            while work is not None:
+                await self._CALLERS[type(work)](self, work)
+                work = self._handle_ready()
+        except Exception:
+            # Not a hook's fault, whose exceptions are caught around it.
+            logger.exception(
+                "%s: internal error; dropping the connection", self.info.id
+            )
+            self._transport.abort()
+        finally:
+            self._is_pumping = False
+        self._flush()
+        self._adjust_reading()
+
+    def _flush(self) -> None:
+        """Send what is to be sent; after the last reply, close."""
+        data = self._machine.data_to_send()
+        if data and not self._is_lost:
+            self._transport.write(data)
+        if (
+            self._machine.state is ServerState.CLOSED
+            and self._linger_until is None
+            and not self._is_delivering
+        ):
+            self._close_transport()
+
+    def _close_transport(self) -> None:
+        """Close so that the last reply arrives.
+
+        A socket closed with input unread is reset, and the reset destroys what the
+        client did not read yet; so after a reply the client may not expect, only our
+        direction is closed, and its own is drained for a while.
+        """
+        self._linger_until = self._loop.time() + self._options.timeouts.linger
+        transport = self._transport
+        if self._is_lost:
+            return
+        if self._is_clean_end or self._is_eof or not transport.can_write_eof():
+            transport.close()
+            return
+        transport.write_eof()
+        self._watchdog.arm()
+
+    def _adjust_reading(self) -> None:
+        """Read only as much as somebody takes."""
+        body = self._body
+        is_behind = self._is_write_paused or (
+            body.buffered > self._options.read_ahead_octets
+            if body is not None and not body.is_ended
+            else self._machine.buffered > MAX_COMMAND_BACKLOG
+        )
+        if is_behind is self._is_read_paused or self._is_lost:
+            return
+        self._is_read_paused = is_behind
+        if is_behind:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    # ------------------------------------------------------------------ calling hooks
+
+    async def _ask(self, hook: Awaitable[object]) -> Reply | None:
+        """Run a hook; whatever it does, there is an answer for the client."""
+        self._hook_since = self._loop.time()
+        try:
+            reply = await self._flush_when_suspended(hook)
+        except Refuse as refusal:
+            return Reply(refusal.code, refusal.enhanced, refusal.text)
+        except asyncio.CancelledError:
+            if not self._hook_timed_out:
+                raise
+            self._hook_timed_out = False
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            logger.error(  # noqa: TRY400 - the traceback would show our own pump
+                "%s: a hook took too long and was cancelled", self.info.id
+            )
+            return replies.LOCAL_ERROR
+        except Exception:
+            logger.exception("%s: a hook raised", self.info.id)
+            return replies.LOCAL_ERROR
+        finally:
+            self._hook_since = None
+        if reply is None or isinstance(reply, Reply):
+            return reply
+        logger.error("%s: a hook returned %r, no Reply", self.info.id, reply)
+        return replies.LOCAL_ERROR
+
+    @types.coroutine
+    def _flush_when_suspended(
+        self, hook: Awaitable[object]
+    ) -> Generator[Any, Any, object]:
+        """Await a hook, and send the replies before it as soon as it suspends.
+
+        A client that pipelined must not wait for the slowest hook to see the
+        first reply. What the hook yields is handed on to its task untouched.
+        """
+        steps = hook.__await__()
+        try:
+            awaited = next(steps)
+            while True:
+                self._flush()
+                self._adjust_reading()
+                try:
+                    sent = yield awaited
+                except GeneratorExit:
+                    steps.close()
+                    raise
+                except BaseException as error:
+                    awaited = steps.throw(error)
+                else:
+                    awaited = steps.send(sent)
+        except StopIteration as finished:
+            return finished.value
+
+    def _answer(self, reply: Reply | None) -> None:
+        """Give the machine an answer, unless the session ended meanwhile."""
+        if not self._machine.is_waiting:
+            return
+        try:
+            self._machine.answer(reply)
+        except ValueError:
+            logger.exception("%s: a hook answered out of place", self.info.id)
+            self._machine.answer(replies.LOCAL_ERROR)
+
+    # ------------------------------------------------------------------- time
+
+    def _deadline(self) -> Deadline:
+        """Return when the present state has lasted too long, and what happens then."""
+        times = self._options.timeouts
+        if self._linger_until is not None:
+            return self._linger_until, self._transport.abort
+        body = self._body
+        end = None if times.session is None else self._started + times.session
+        limit, since, act = times.command, self._last_activity, self._time_out
+        if self._is_delivering and body is not None and not body.is_ended:
+            if body.is_awaited:
+                limit = times.body
+            else:
+                limit, act = times.handler, self._cancel_hook
+        elif self._hook_since is not None:
+            limit, since, act = times.handler, self._hook_since, self._cancel_hook
+        elif self._machine.is_body_open:
+            limit = times.body
+        deadline = None if limit is None else since + limit
+        if end is not None and (deadline is None or end < deadline):
+            return end, self._time_out_session
+        return deadline, act
+
+    def _time_out(self) -> None:
+        self.close(replies.IDLE_TIMEOUT)
+
+    def _time_out_session(self) -> None:
+        self.close(_SESSION_TOO_LONG)
+
+    def _cancel_hook(self) -> None:
+        """Cancel a hook that takes too long; the client gets 451 4.3.0."""
+        if self._task is not None and self._hook_since is not None:
+            self._hook_timed_out = True
+            self._hook_since = self._loop.time()
+            self._task.cancel()
+
+    # ------------------------------------------------------------ the message
+
+    def _feed_body(self) -> None:
+        """Pass octets on to the handler that runs, up to the end of its message."""
+        body = self._body
+        machine = self._machine
+        if body is None or body.is_ended:
+            return
+        while not body.is_ended and (event := machine.next_event()) is not None:
+            if isinstance(event, BodyReceived):
+                body.feed(event.data)
+            elif isinstance(event, MessageComplete):
+                body.finish()
+            elif isinstance(event, MessageAborted):
+                logger.info("%s: message aborted: %s", self.info.id, event.reason)
+                body.abort(event.reason)
+            elif isinstance(event, CommandRefused):
+                self._log_refused(event)
+        self._flush()
+
+    def _body_taken(self) -> None:
+        """The handler took a block of its message: it is alive, and has room."""
+        self._last_activity = self._loop.time()
+        self._adjust_reading()
+
+    def _log_refused(self, event: CommandRefused) -> None:
+        logger.debug("%s: %s: %s", self.info.id, event.reply, event.command)
+
+    def _open_session(self) -> None:
+        self._session = session = self._host.session_factory(self.info)
+        self._overridden = overridden_by(type(session))

@@ -1,0 +1,292 @@
+"""What users of the server write: a session class with the hooks they care for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smtpx.errors import Refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from ipaddress import IPv4Address, IPv6Address
+
+    from smtpx.net.tls import TLSInfo
+    from smtpx.sasl.mechanism import Identity
+    from smtpx.server.body import Body
+    from smtpx.wire.address import Mailbox
+    from smtpx.wire.envelope import Envelope, Recipient
+    from smtpx.wire.params import MailOptions, RcptOptions
+    from smtpx.wire.replies import Reply
+
+__all__ = ["ConnectionInfo", "Session", "Statuses"]
+
+
+class ConnectionInfo:
+    """Facts about a connection, kept up to date by the server.
+
+    Attributes:
+        id: short, random; stands in every line of the log and belongs into the
+            ``id`` clause of a Received field (RFC 5321 section 4.4).
+        hostname: what the server called itself.
+        peer: the client's address, such as ``192.0.2.1:40112`` or ``unix:``.
+        peer_ip: its IP address; None on a unix socket.
+        local: the address it connected to.
+        started_at: when, in UTC.
+        is_lmtp: whether this is LMTP.
+        is_local: whether the client is on loopback or a unix socket.
+        hello_name: what the client called itself; None before HELO.
+        is_extended: whether it said EHLO or LHLO, not HELO.
+        tls: facts about TLS; None in plaintext.
+        identity: who authenticated; None if nobody did.
+        envelope: the transaction under way; None outside one.
+    """
+
+    __slots__ = (
+        "_close",
+        "envelope",
+        "hello_name",
+        "hostname",
+        "id",
+        "identity",
+        "is_extended",
+        "is_lmtp",
+        "is_local",
+        "local",
+        "peer",
+        "peer_ip",
+        "started_at",
+        "tls",
+    )
+
+    def __init__(  # noqa: PLR0913 - all keyword-only facts, given by the server alone
+        self,
+        *,
+        id: str,  # noqa: A002 - the RFC's own word, and clear as an attribute
+        hostname: str,
+        peer: str,
+        peer_ip: IPv4Address | IPv6Address | None,
+        local: str,
+        started_at: datetime,
+        is_lmtp: bool,
+        is_local: bool,
+        close: Callable[[Reply | None], None],
+    ) -> None:
+        self.id = id
+        self.hostname = hostname
+        self.peer = peer
+        self.peer_ip = peer_ip
+        self.local = local
+        self.started_at = started_at
+        self.is_lmtp = is_lmtp
+        self.is_local = is_local
+        self.hello_name: str | None = None
+        self.is_extended = False
+        self.tls: TLSInfo | None = None
+        self.identity: Identity | None = None
+        self.envelope: Envelope | None = None
+        self._close = close
+
+    @property
+    def user(self) -> str | None:
+        """Whom the client authenticated as; None if it did not."""
+        return None if self.identity is None else self.identity.user
+
+    @property
+    def protocol(self) -> str:
+        """The name for the ``with`` clause of a Received field.
+
+        ``SMTP``, ``ESMTP``, ``ESMTPSA``, ``LMTPS`` (RFC 3848); in a transaction with
+        SMTPUTF8 ``UTF8SMTP``, ``UTF8LMTPS`` and so on (RFC 6531 section 4.3).
+        """
+        is_utf8 = self.envelope is not None and self.envelope.options.smtputf8
+        if is_utf8:
+            name = "UTF8LMTP" if self.is_lmtp else "UTF8SMTP"
+        elif self.is_lmtp:
+            name = "LMTP"
+        else:
+            name = "ESMTP" if self.is_extended else "SMTP"
+        if name == "SMTP":
+            return name
+        return name + ("S" if self.tls else "") + ("A" if self.identity else "")
+
+    def close(self, reply: Reply | None = None) -> None:
+        """End this session now with a reply, by default 421 4.3.2.
+
+        A message under way is aborted. Call it from the server's own thread.
+        """
+        self._close(reply)
+
+    def __repr__(self) -> str:
+        return f"<ConnectionInfo {self.id} {self.protocol} from {self.peer}>"
+
+
+class Statuses:
+    """In LMTP, what became of a message for each recipient (RFC 2033 section 4.2)."""
+
+    __slots__ = ("_set", "recipients")
+
+    def __init__(
+        self, recipients: list[Recipient], set_status: Callable[[int, Reply], None]
+    ) -> None:
+        self.recipients = recipients
+        self._set = set_status
+
+    def set(self, recipient: Recipient, reply: Reply) -> None:
+        """Give one recipient its reply.
+
+        It is sent as soon as the message is complete and the recipients before this
+        one have theirs.
+
+        Args:
+            recipient: of ``recipients``. The same mailbox given twice is two.
+            reply: 2yz: responsibility is taken; 4yz or 5yz: it is not.
+
+        Raises:
+            ValueError: the recipient has its reply already, or the reply is 3yz.
+            RuntimeError: the message was answered or aborted.
+        """
+        self._set(recipient.index, reply)
+
+
+class Session:
+    """One client's session. Subclass it and override the hooks you need.
+
+    One hook runs at a time. A hook grants what was asked by returning None, or a reply
+    that says it in other words; it refuses by raising ``Refuse``, or by returning a
+    4yz or 5yz reply. Any other exception is logged and answered with 451 4.3.0; nothing
+    of it goes to the client. After STARTTLS the client starts again with a new session
+    object (RFC 3207 section 4.2).
+
+    A session is made by ``Server`` for each connection, by calling what you gave it (a
+    class will do) with a ``ConnectionInfo``.
+
+    Attributes:
+        connection: facts about the connection.
+
+    Example:
+        ::
+
+            class Inbox(Session):
+                async def rcpt(self, forward_path, options):
+                    if forward_path.domain != "example.com":
+                        raise Refuse(550, "5.7.1", "we do not relay")
+
+                async def data(self, body):
+                    content = await body.read()
+                    store(self.envelope, content)
+                    return Reply(250, "2.0.0", "queued")
+    """
+
+    def __init__(self, connection: ConnectionInfo) -> None:
+        self.connection = connection
+
+    @property
+    def envelope(self) -> Envelope:
+        """The transaction under way: reverse path, options, accepted recipients.
+
+        Raises:
+            RuntimeError: there is none: MAIL was not accepted yet.
+        """
+        envelope = self.connection.envelope
+        if envelope is None:
+            message = "no transaction is under way: MAIL was not accepted yet"
+            raise RuntimeError(message)
+        return envelope
+
+    async def connected(self) -> Reply | None:
+        """A client connected (RFC 5321 section 3.1).
+
+        Return ``Reply(220, None, "text")`` to change the greeting's text. A refusal
+        with 421 closes, one with 554 waits for QUIT.
+        """
+
+    async def hello(self, name: str) -> Reply | None:
+        """HELO, EHLO or LHLO (RFC 5321 section 4.1.1.1).
+
+        Args:
+            name: the domain or address literal that the client claims to be.
+        """
+
+    async def mail(
+        self, reverse_path: Mailbox | None, options: MailOptions
+    ) -> Reply | None:
+        """MAIL: a transaction begins (RFC 5321 section 4.1.1.2).
+
+        Args:
+            reverse_path: the sender; None for ``<>``, the null reverse path.
+            options: the parameters.
+        """
+
+    async def rcpt(self, forward_path: Mailbox, options: RcptOptions) -> Reply | None:
+        """RCPT: one recipient (RFC 5321 section 4.1.1.3).
+
+        Args:
+            forward_path: the recipient; for ``<postmaster>`` its domain is empty.
+            options: the parameters.
+        """
+
+    async def start_data(self) -> Reply | None:
+        """DATA, before its 354, or the first BDAT: the last time to refuse cheaply."""
+
+    async def data(self, body: Body) -> Reply | None:
+        """The message (RFC 5321 section 4.1.1.4, RFC 3030 section 2).
+
+        A positive answer takes responsibility for it; return it when the message is
+        safe, not before. In LMTP it counts for all recipients.
+
+        Args:
+            body: the content, a stream.
+        """
+        raise Refuse(554, "5.3.2", "this server takes no messages")
+
+    async def lmtp_data(self, body: Body, statuses: Statuses) -> Reply | None:
+        """The message in LMTP, with a status for each recipient (RFC 2033 section 4.2).
+
+        By default ``data`` answers for all of them.
+
+        Args:
+            body: the content, a stream.
+            statuses: give each recipient its reply as soon as you know it. What you
+                return counts for those left out.
+        """
+        return await self.data(body)
+
+    async def reset(self) -> None:
+        """A transaction ended, however it did; called once for each accepted MAIL."""
+
+    async def verify(self, text: str) -> Reply | None:
+        """VRFY (RFC 5321 section 4.1.1.6). By default 252: try RCPT and see."""
+
+    async def expand(self, text: str) -> Reply | None:
+        """EXPN (RFC 5321 section 4.1.1.7). By default 502."""
+
+    async def help(self, topic: str) -> Reply | None:
+        """HELP (RFC 5321 section 4.1.1.8). By default the verbs are listed."""
+
+    async def check_password(self, user: str, password: str) -> bool:
+        """Tell whether a password is right; overriding it switches AUTH on.
+
+        Take as long for an unknown user as for a wrong password. Refuse with 454
+        when it cannot be found out.
+        """
+        raise Refuse(454, "4.7.0", "no passwords are known here")
+
+    async def authorize(self, identity: Identity) -> Reply | None:
+        """A client proved who it is; may it act as it asks (RFC 4954 section 4)?
+
+        By default it may act as itself only.
+        """
+        if identity.authorize_as not in {"", identity.user}:
+            raise Refuse(535, "5.7.8", "not allowed to act as somebody else")
+        return None
+
+    async def command(self, verb: str, argument: str) -> Reply | None:
+        """A verb that you registered. By default 502."""
+
+    async def closed(self, reason: str) -> None:
+        """The session is over: always called, once, after every other hook.
+
+        Args:
+            reason: why, in words for a log.
+        """
