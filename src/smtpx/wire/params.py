@@ -1,8 +1,8 @@
 """ESMTP parameters of MAIL and RCPT, as one table.
 
 A row of `PARAMETERS` says everything about a parameter: its keyword, its command, the
-field of `MailOptions` or `RcptOptions` that holds its value, how the value is decoded
-and encoded, and its RFC. Adding a parameter is one row, and one field. A row whose
+field of `MailOptions` or `RcptOptions` that holds its value, the codec of the value,
+and its RFC. Adding a parameter is one row, one field and maybe a codec. A row whose
 field is empty keeps its value in ``extra`` under the keyword; users add such rows.
 
 >>> values = parse_parameters(b"SIZE=1000 body=8bitmime", MAIL_PARAMETERS)
@@ -16,23 +16,35 @@ b' SIZE=1000 BODY=8BITMIME'
 from __future__ import annotations
 
 import dataclasses
-import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
-from smtpx.errors import BadAddress, BadParameter
-from smtpx.wire.address import Mailbox
-from smtpx.wire.octets import (
-    decode_utf8_addr,
-    decode_xtext,
-    encode_utf8_addr_unitext,
-    encode_utf8_addr_xtext,
-    encode_xtext,
-    escape_octets,
-    require_safe,
+from smtpx.errors import BadParameter
+from smtpx.wire import codecs
+from smtpx.wire.codecs import (
+    MAX_ENVID_OCTETS,
+    MAX_ORCPT_CHARACTERS,
+    MAX_SOLICIT_CHARACTERS,
+)
+from smtpx.wire.octets import escape_octets, require_safe
+from smtpx.wire.options import (
+    ASCII_ONLY,
+    DEFAULT_MAIL_OPTIONS,
+    DEFAULT_RCPT_OPTIONS,
+    BodyType,
+    ByMode,
+    DeliverBy,
+    EncodeContext,
+    MailOptions,
+    NoSupportAction,
+    Notify,
+    OriginalRecipient,
+    RcptOptions,
+    ReturnContent,
+    ValidSince,
 )
 
 __all__ = [
@@ -42,137 +54,30 @@ __all__ = [
     "MAIL_PARAMETERS",
     "MAX_ENVID_OCTETS",
     "MAX_ORCPT_CHARACTERS",
+    "MAX_SOLICIT_CHARACTERS",
     "PARAMETERS",
+    "RCPT_COMPATIBILITY_PARAMETERS",
     "RCPT_PARAMETERS",
+    "UNADVERTISED_PARAMETERS",
     "BodyType",
+    "ByMode",
+    "DeliverBy",
     "EncodeContext",
     "MailOptions",
+    "NoSupportAction",
     "Notify",
     "OriginalRecipient",
     "Parameter",
     "ParameterTable",
     "RcptOptions",
     "ReturnContent",
+    "ValidSince",
     "encode_parameters",
     "make_parameter_table",
     "parse_parameters",
 ]
 
-MAX_ENVID_OCTETS: Final = 100
-"""Of the value of ENVID, encoded (RFC 3461 section 4.4)."""
-
-MAX_ORCPT_CHARACTERS: Final = 500
-"""Of the value of ORCPT, encoded (RFC 3461 section 4.2)."""
-
-# ------------------------------------------------------------------------------- values
-
-
-class BodyType(enum.StrEnum):
-    """What kind of body the message has (RFC 6152 section 3, RFC 3030 section 3)."""
-
-    SEVENBIT = "7BIT"
-    EIGHTBITMIME = "8BITMIME"
-    BINARYMIME = "BINARYMIME"
-
-
-class ReturnContent(enum.StrEnum):
-    """How much of the message a failure report holds (RFC 3461 section 4.3)."""
-
-    FULL = "FULL"
-    HDRS = "HDRS"
-
-
-class Notify(enum.StrEnum):
-    """When a delivery status notification is wanted (RFC 3461 section 4.1)."""
-
-    NEVER = "NEVER"
-    SUCCESS = "SUCCESS"
-    FAILURE = "FAILURE"
-    DELAY = "DELAY"
-
-
-@dataclass(frozen=True, slots=True)
-class OriginalRecipient:
-    """The recipient as the sender named it (RFC 3461 section 4.2).
-
-    Attributes:
-        address_type: ``rfc822``, ``utf-8`` (RFC 6533 section 3) or another registered
-            one, as written.
-        address: decoded; printable ASCII unless the type is ``utf-8``.
-    """
-
-    address_type: str
-    address: str
-
-    @property
-    def is_utf8(self) -> bool:
-        """Whether the address may hold more than ASCII."""
-        return self.address_type.lower() == "utf-8"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailOptions:
-    """The parameters of MAIL.
-
-    Attributes:
-        size: of the message in octets, as declared (RFC 1870).
-        body: the kind of body (RFC 6152, RFC 3030).
-        smtputf8: the envelope or a header may hold UTF-8 (RFC 6531).
-        auth: who submitted the message, a mailbox; ``""`` is ``<>``, unknown or not
-            trusted (RFC 4954 section 5).
-        return_content: for failure reports (RFC 3461).
-        envelope_id: for reports, printable ASCII (RFC 3461).
-        extra: parameters without a field of their own, by keyword in upper case. Not
-            to be changed.
-    """
-
-    size: int | None = None
-    body: BodyType | None = None
-    smtputf8: bool = False
-    auth: str | None = None
-    return_content: ReturnContent | None = None
-    envelope_id: str | None = None
-    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RcptOptions:
-    """The parameters of RCPT.
-
-    Attributes:
-        notify: when to send a delivery status notification; empty leaves it to the
-            server (RFC 3461).
-        original_recipient: for reports (RFC 3461).
-        extra: parameters without a field of their own, by keyword in upper case. Not
-            to be changed.
-    """
-
-    notify: tuple[Notify, ...] = ()
-    original_recipient: OriginalRecipient | None = None
-    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
-
-
-DEFAULT_MAIL_OPTIONS: Final = MailOptions()
-"""MAIL without parameters; shared, as most commands have none."""
-
-DEFAULT_RCPT_OPTIONS: Final = RcptOptions()
-"""RCPT without parameters; shared, as most commands have none."""
-
 # ---------------------------------------------------------------------------- the table
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeContext:
-    """What an encoder has to know of the server.
-
-    Attributes:
-        smtputf8: the transaction uses SMTPUTF8, so values may hold UTF-8.
-    """
-
-    smtputf8: bool = False
-
-
-ASCII_ONLY: Final = EncodeContext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +88,7 @@ class Parameter:
         keyword: in upper case.
         command: ``"MAIL"`` or ``"RCPT"``.
         field: of `MailOptions` or `RcptOptions`; empty for ``extra``.
+        excludes: a field that cannot be set together with this one.
         decode: takes the value as on the wire, None if there is none, and returns what
             the field holds. Raises `smtpx.errors.BadParameter`.
         encode: takes what the field holds, and returns the value for the wire, None
@@ -193,6 +99,7 @@ class Parameter:
     keyword: str
     command: str
     field: str = ""
+    excludes: str = ""
     decode: Callable[[bytes | None], object]
     encode: Callable[[Any, EncodeContext], bytes | None]
     rfc: str
@@ -264,6 +171,8 @@ def parse_parameters(octets: bytes, table: ParameterTable) -> dict[str, Any]:
         target, name = (values, row.field) if row.field else (extra, row.keyword)
         if name in target:
             raise BadParameter(f"{row.keyword} is given twice")
+        if row.excludes in values:
+            raise BadParameter(f"{row.keyword} excludes a parameter before it")
         target[name] = row.decode(value)
     if extra:
         values["extra"] = extra
@@ -321,14 +230,18 @@ def encode_parameters(
     extra = _given(options.extra, options.extra.values())
     parts = []
     for row in table.values():
-        source = given if row.field else extra
-        value = source.pop(row.field or row.keyword, None)
-        if value is not None:
-            parts.append(_encode_parameter(row, value, context))
+        source, name = (given, row.field) if row.field else (extra, row.keyword)
+        if name not in source:
+            continue
+        if row.excludes in given:
+            raise BadParameter(f"{row.field} excludes {row.excludes}")
+        parts.append(_encode_parameter(row, source.pop(name), context))
+        if not given and not extra:
+            return b"".join(parts)
     if given or extra:
         missing = ", ".join([*given, *extra])
         raise BadParameter(f"the server offers no parameter for {missing}", code=555)
-    return b"".join(parts)
+    return b""
 
 
 def _fields(options_type: type) -> tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]:
@@ -340,257 +253,152 @@ def _fields(options_type: type) -> tuple[tuple[str, ...], attrgetter[tuple[Any, 
 
 _FIELDS: Final = {kind: _fields(kind) for kind in (MailOptions, RcptOptions)}
 
-# ------------------------------------------------------------------------------- codecs
-
-_PRINTABLE = re.compile(r"[\t -~]*")
-_ADDRESS_TYPE = re.compile(r"[A-Za-z0-9!#$%&'*+/?^_`{|}~-]+")
-_SIZE = re.compile(rb"[0-9]{1,20}")
-
-_EnumT = TypeVar("_EnumT", bound=enum.StrEnum)
-
-
-def _words(choices: Iterable[_EnumT]) -> dict[bytes, _EnumT]:
-    """Return choices by their words on the wire."""
-    return {choice.encode("ascii"): choice for choice in choices}
-
-
-_BODY_TYPES = _words(BodyType)
-_RETURN_CONTENTS = _words(ReturnContent)
-_NOTIFY = _words(Notify)
-
-
-def _require_value(value: bytes | None, keyword: str) -> bytes:
-    """Refuse a keyword that stands alone."""
-    if value is None:
-        raise BadParameter(f"{keyword} needs a value")
-    return value
-
-
-def _decode_choice(
-    value: bytes, keyword: str, choices: Mapping[bytes, _EnumT]
-) -> _EnumT:
-    """Decode one of a few words, in any case."""
-    choice = choices.get(value.upper())
-    if choice is None:
-        raise BadParameter(f"bad {keyword} value: {escape_octets(value)}")
-    return choice
-
-
-def _decode_printable(value: bytes, keyword: str) -> str:
-    """Decode xtext that stands for printable ASCII and white space."""
-    octets = decode_xtext(value)
-    text = octets.decode("latin-1")
-    if _PRINTABLE.fullmatch(text) is None:
-        raise BadParameter(f"{keyword} is not printable: {escape_octets(octets)}")
-    return text
-
-
-def _encode_printable(text: str, keyword: str) -> bytes:
-    """Encode printable ASCII and white space as xtext."""
-    if _PRINTABLE.fullmatch(text) is None:
-        raise BadParameter(f"{keyword} is not printable ASCII: {text!a}")
-    return encode_xtext(text.encode("ascii"))
-
-
-def _decode_flag(keyword: str) -> Callable[[bytes | None], bool]:
-    """Return the decoder of a parameter that takes no value."""
-
-    def decode(value: bytes | None) -> bool:
-        if value is not None:
-            raise BadParameter(f"{keyword} takes no value")
-        return True
-
-    return decode
-
-
-def _encode_flag(_value: object, _context: EncodeContext) -> None:
-    """Encode a parameter that takes no value."""
-
-
-def _decode_size(value: bytes | None) -> int:
-    """Decode size-value (RFC 1870 section 6.1)."""
-    octets = _require_value(value, "SIZE")
-    if _SIZE.fullmatch(octets) is None:
-        raise BadParameter(f"bad SIZE value: {escape_octets(octets)}")
-    return int(octets)
-
-
-def _encode_size(size: int, _context: EncodeContext) -> bytes:
-    """Encode size-value."""
-    if not 0 <= size < 10**20:
-        raise BadParameter(f"bad SIZE value: {size}")
-    return b"%d" % size
-
-
-def _decode_body(value: bytes | None) -> BodyType:
-    """Decode body-value (RFC 6152 section 3, RFC 3030 section 3)."""
-    return _decode_choice(_require_value(value, "BODY"), "BODY", _BODY_TYPES)
-
-
-def _encode_word(word: enum.StrEnum, _context: EncodeContext) -> bytes:
-    """Encode one of a few words."""
-    return word.encode("ascii")
-
-
-def _decode_auth(value: bytes | None) -> str:
-    """Decode the mailbox in AUTH= (RFC 4954 section 5)."""
-    octets = _require_value(value, "AUTH")
-    if octets == b"<>":
-        return ""
-    try:
-        # Lenient: hexchars may stand for UTF-8, which RFC 4954 could not foresee.
-        return str(Mailbox.parse(decode_xtext(octets).decode("utf-8")))
-    except (BadAddress, UnicodeDecodeError):
-        raise BadParameter(f"bad AUTH value: {escape_octets(octets)}") from None
-
-
-def _encode_auth(auth: str, _context: EncodeContext) -> bytes:
-    """Encode the mailbox in AUTH=."""
-    return encode_xtext(Mailbox.parse(auth).encode()) if auth else b"<>"
-
-
-def _decode_return_content(value: bytes | None) -> ReturnContent:
-    """Decode the value of RET (RFC 3461 section 4.3)."""
-    return _decode_choice(_require_value(value, "RET"), "RET", _RETURN_CONTENTS)
-
-
-def _require_envid_length(octets: bytes) -> bytes:
-    """Refuse an ENVID that is too long."""
-    if len(octets) > MAX_ENVID_OCTETS:
-        raise BadParameter(f"ENVID has more than {MAX_ENVID_OCTETS} characters")
-    return octets
-
-
-def _decode_envelope_id(value: bytes | None) -> str:
-    """Decode the value of ENVID (RFC 3461 section 4.4)."""
-    octets = _require_envid_length(_require_value(value, "ENVID"))
-    return _decode_printable(octets, "ENVID")
-
-
-def _encode_envelope_id(envelope_id: str, _context: EncodeContext) -> bytes:
-    """Encode the value of ENVID."""
-    return _require_envid_length(_encode_printable(envelope_id, "ENVID"))
-
-
-def _require_notify_alone(notify: tuple[Notify, ...]) -> tuple[Notify, ...]:
-    """Refuse NEVER among others (RFC 3461 section 4.1)."""
-    if Notify.NEVER in notify and len(notify) > 1:
-        raise BadParameter("NOTIFY=NEVER must stand alone")
-    return notify
-
-
-def _decode_notify(value: bytes | None) -> tuple[Notify, ...]:
-    """Decode notify-esmtp-value (RFC 3461 section 4.1)."""
-    words = _require_value(value, "NOTIFY").split(b",")
-    return _require_notify_alone(
-        tuple(_decode_choice(word, "NOTIFY", _NOTIFY) for word in words)
-    )
-
-
-def _encode_notify(notify: tuple[Notify, ...], _context: EncodeContext) -> bytes:
-    """Encode notify-esmtp-value."""
-    return ",".join(_require_notify_alone(notify)).encode("ascii")
-
-
-def _decode_original_recipient(value: bytes | None) -> OriginalRecipient:
-    """Decode original-recipient-address (RFC 3461 section 4.2, RFC 6533 section 3)."""
-    octets = _require_value(value, "ORCPT")
-    if len(octets.decode("utf-8")) > MAX_ORCPT_CHARACTERS:
-        raise BadParameter(f"ORCPT has more than {MAX_ORCPT_CHARACTERS} characters")
-    address_type, semicolon, address = octets.partition(b";")
-    type_name = address_type.decode("latin-1")
-    if not semicolon or _ADDRESS_TYPE.fullmatch(type_name) is None:
-        raise BadParameter(f"bad ORCPT value: {escape_octets(octets)}")
-    if type_name.lower() == "utf-8":
-        return OriginalRecipient(type_name, decode_utf8_addr(address))
-    return OriginalRecipient(type_name, _decode_printable(address, "ORCPT"))
-
-
-def _encode_original_recipient(
-    recipient: OriginalRecipient, context: EncodeContext
-) -> bytes:
-    """Encode original-recipient-address."""
-    if _ADDRESS_TYPE.fullmatch(recipient.address_type) is None:
-        raise BadParameter(f"bad address type: {recipient.address_type!a}")
-    if not recipient.is_utf8:
-        address = _encode_printable(recipient.address, "ORCPT")
-    elif context.smtputf8:
-        address = encode_utf8_addr_unitext(recipient.address)
-    else:
-        address = encode_utf8_addr_xtext(recipient.address)
-    octets = recipient.address_type.encode("ascii") + b";" + address
-    if len(octets.decode("utf-8")) > MAX_ORCPT_CHARACTERS:
-        raise BadParameter(f"ORCPT has more than {MAX_ORCPT_CHARACTERS} characters")
-    return octets
-
-
 PARAMETERS: Final[tuple[Parameter, ...]] = (
     Parameter(
         keyword="SIZE",
         command="MAIL",
         field="size",
-        decode=_decode_size,
-        encode=_encode_size,
+        decode=codecs.decode_size,
+        encode=codecs.encode_size,
         rfc="RFC 1870",
     ),
     Parameter(
         keyword="BODY",
         command="MAIL",
         field="body",
-        decode=_decode_body,
-        encode=_encode_word,
+        decode=codecs.decode_body,
+        encode=codecs.encode_word,
         rfc="RFC 6152",
     ),
     Parameter(
         keyword="SMTPUTF8",
         command="MAIL",
         field="smtputf8",
-        decode=_decode_flag("SMTPUTF8"),
-        encode=_encode_flag,
+        decode=codecs.decode_flag("SMTPUTF8"),
+        encode=codecs.encode_flag,
         rfc="RFC 6531",
     ),
     Parameter(
         keyword="AUTH",
         command="MAIL",
         field="auth",
-        decode=_decode_auth,
-        encode=_encode_auth,
+        decode=codecs.decode_auth,
+        encode=codecs.encode_auth,
         rfc="RFC 4954",
     ),
     Parameter(
         keyword="RET",
         command="MAIL",
         field="return_content",
-        decode=_decode_return_content,
-        encode=_encode_word,
+        decode=codecs.decode_return_content,
+        encode=codecs.encode_word,
         rfc="RFC 3461",
     ),
     Parameter(
         keyword="ENVID",
         command="MAIL",
         field="envelope_id",
-        decode=_decode_envelope_id,
-        encode=_encode_envelope_id,
+        decode=codecs.decode_envelope_id,
+        encode=codecs.encode_envelope_id,
         rfc="RFC 3461",
     ),
     Parameter(
         keyword="NOTIFY",
         command="RCPT",
         field="notify",
-        decode=_decode_notify,
-        encode=_encode_notify,
+        decode=codecs.decode_notify,
+        encode=codecs.encode_notify,
         rfc="RFC 3461",
     ),
     Parameter(
         keyword="ORCPT",
         command="RCPT",
         field="original_recipient",
-        decode=_decode_original_recipient,
-        encode=_encode_original_recipient,
+        decode=codecs.decode_original_recipient,
+        encode=codecs.encode_original_recipient,
         rfc="RFC 3461",
     ),
 )
-"""Every parameter that smtpx knows, in the order in which it sends them."""
+"""The parameters of the extensions in `smtpx.wire.extensions`, in the order sent."""
 
-MAIL_PARAMETERS: Final = make_parameter_table(PARAMETERS, "MAIL")
-RCPT_PARAMETERS: Final = make_parameter_table(PARAMETERS, "RCPT")
+UNADVERTISED_PARAMETERS: Final[tuple[Parameter, ...]] = (
+    Parameter(
+        keyword="REQUIRETLS",
+        command="MAIL",
+        field="requiretls",
+        decode=codecs.decode_flag("REQUIRETLS"),
+        encode=codecs.encode_flag,
+        rfc="RFC 8689",
+    ),
+    Parameter(
+        keyword="BY",
+        command="MAIL",
+        field="deliver_by",
+        decode=codecs.decode_deliver_by,
+        encode=codecs.encode_deliver_by,
+        rfc="RFC 2852",
+    ),
+    Parameter(
+        keyword="MT-PRIORITY",
+        command="MAIL",
+        field="mt_priority",
+        decode=codecs.decode_mt_priority,
+        encode=codecs.encode_mt_priority,
+        rfc="RFC 6710",
+    ),
+    Parameter(
+        keyword="HOLDFOR",
+        command="MAIL",
+        field="hold_for_seconds",
+        decode=codecs.decode_hold_for,
+        encode=codecs.encode_hold_for,
+        rfc="RFC 4865",
+        excludes="hold_until",
+    ),
+    Parameter(
+        keyword="HOLDUNTIL",
+        command="MAIL",
+        field="hold_until",
+        decode=codecs.decode_hold_until,
+        encode=codecs.encode_hold_until,
+        rfc="RFC 4865",
+        excludes="hold_for_seconds",
+    ),
+    Parameter(
+        keyword="SOLICIT",
+        command="MAIL",
+        field="solicit",
+        decode=codecs.decode_solicit,
+        encode=codecs.encode_solicit,
+        rfc="RFC 3865",
+    ),
+    Parameter(
+        keyword="XOORG",
+        command="MAIL",
+        field="xoorg",
+        decode=codecs.decode_xoorg,
+        encode=codecs.encode_xoorg,
+        rfc="",  # Exchange's own
+    ),
+    Parameter(
+        keyword="RRVS",
+        command="RCPT",
+        field="valid_since",
+        decode=codecs.decode_valid_since,
+        encode=codecs.encode_valid_since,
+        rfc="RFC 7293",
+    ),
+)
+"""Parameters of extensions that a server must be taught; for `Extension.parameters`."""
+
+RCPT_COMPATIBILITY_PARAMETERS: Final = tuple(
+    dataclasses.replace(row, command="RCPT")
+    for row in UNADVERTISED_PARAMETERS
+    if row.keyword in {"BY", "MT-PRIORITY"}
+)
+"""Parameters of MAIL that go-smtp reads with RCPT; likewise."""
+
+_ALL: Final = PARAMETERS + UNADVERTISED_PARAMETERS
+
+MAIL_PARAMETERS: Final = make_parameter_table(_ALL, "MAIL")
+RCPT_PARAMETERS: Final = make_parameter_table(_ALL, "RCPT")
