@@ -169,9 +169,9 @@ def test_str(reply: Reply, text: str) -> None:
     [
         (Reply(250), b"250 \r\n"),
         (Reply(250, None, "OK"), b"250 OK\r\n"),
-        (Reply(250, "2.0.0"), b"250 2.0.0\r\n"),
+        (Reply(250, "2.0.0"), b"250 2.0.0 \r\n"),
         (Reply(250, None, "a\n\nb"), b"250-a\r\n250-\r\n250 b\r\n"),
-        (Reply(250, "2.0.0", "a\n"), b"250-2.0.0 a\r\n250 2.0.0\r\n"),
+        (Reply(250, "2.0.0", "a\n"), b"250-2.0.0 a\r\n250 2.0.0 \r\n"),
         (Reply(250, None, "a\r\nb"), b"250-a\r\n250 b\r\n"),
         (Reply(250, None, "a\rb"), b"250 a?b\r\n"),
         (Reply(250, None, "a\r\r\nb"), b"250-a?\r\n250 b\r\n"),

@@ -48,6 +48,9 @@ class Identity:
             identity); empty if it did not ask. Who may act for whom is for the
             session to say.
         mechanism: name of the mechanism that was used.
+
+    >>> Identity("kurt", authorize_as="ursel", mechanism="PLAIN").user
+    'kurt'
     """
 
     user: str

@@ -69,11 +69,11 @@ class Capabilities(Mapping[str, tuple[str, ...]]):
     def size(self) -> int | None:
         """The largest message in octets, or None if no limit is known.
 
-        RFC 1870 section 4: SIZE without a number says nothing, and 0 that there is no
+        RFC 1870 section 3: SIZE without a number says nothing, and 0 that there is no
         fixed limit. Lenient: what is no number says nothing either.
         """
         number = (*self.get("SIZE", ()), "")[0]
-        # Twenty digits is what RFC 1870 section 6 allows, and more would be work.
+        # No MAIL can declare more than twenty digits (RFC 1870 section 3).
         if not (number.isascii() and number.isdigit() and len(number) <= 20):
             return None
         return int(number) or None

@@ -223,7 +223,7 @@ def _advertise_auth(offer: Offer) -> str | None:
 
 
 def _advertise_size(offer: Offer) -> str | None:
-    # RFC 1870 section 4: 0 says that there is no fixed limit.
+    # RFC 1870 section 3: 0 says that there is no fixed limit.
     return str(offer.max_message_octets or 0)
 
 

@@ -80,15 +80,31 @@ class EnhancedCode(NamedTuple):
         >>> EnhancedCode.parse("4.7.28")
         EnhancedCode(klass=4, subject=7, detail=28)
         """
-        match = _ENHANCED_CODE.fullmatch(text)
-        if match is None:
-            raise ValueError(
-                f"{text!r} is no enhanced code; write one such as '5.1.1', or None"
-            )
-        return cls(int(match[1]), int(match[2]), int(match[3]))
+        return _parse_enhanced_code(text)
 
     def __str__(self) -> str:
         return f"{self.klass}.{self.subject}.{self.detail}"
+
+
+# Few codes are in use, and every reply has one.
+@lru_cache(maxsize=256)
+def _parse_enhanced_code(text: str) -> EnhancedCode:
+    match = _ENHANCED_CODE.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is no enhanced code; write one such as '5.1.1', or None"
+        )
+    return EnhancedCode(int(match[1]), int(match[2]), int(match[3]))
+
+
+@lru_cache(maxsize=256)
+def _line_openings(code: int, enhanced: EnhancedCode | None) -> tuple[bytes, bytes]:
+    """Return what begins each line of a reply but the last, and what begins the last.
+
+    RFC 5321 section 4.2: the space is sent even when no text follows.
+    """
+    tail = f"{enhanced} " if enhanced else ""
+    return f"{code}-{tail}".encode("ascii"), f"{code} {tail}".encode("ascii")
 
 
 def _split_lines(text: str) -> tuple[str, ...]:
@@ -139,8 +155,8 @@ class Reply:
         if not 200 <= code <= 599:
             raise ValueError(f"a reply code is 200 to 599, not {code}")
         if enhanced is not None:
-            # Through the parser in both cases: 5.1.1000 is no code either.
-            enhanced = EnhancedCode.parse(str(enhanced))
+            # Through the parser in both cases: a made-up tuple may be no code either.
+            enhanced = _parse_enhanced_code(str(enhanced))
             if enhanced.klass != code // 100:
                 raise ValueError(
                     f"enhanced code {enhanced} disagrees with reply code {code}"
@@ -217,8 +233,8 @@ class Reply:
         return wire
 
     def _encode(self) -> bytes:
-        prefix = f"{self.enhanced} ".encode() if self.enhanced else b""
-        room = MAX_REPLY_LINE_OCTETS - len(b"250 \r\n") - len(prefix)
+        opening, last_opening = _line_openings(self.code, self.enhanced)
+        room = MAX_REPLY_LINE_OCTETS - len(opening) - len(b"\r\n")
         rows: list[bytes] = []
         for line in self.lines:
             octets = line.encode("utf-8", "surrogateescape")
@@ -226,16 +242,8 @@ class Reply:
                 rows.append(octets)
             else:
                 rows.extend(_fold(octets, room))
-        if prefix:
-            # No space at the end of a line that has a code and no text.
-            rows = [prefix + row if row else prefix[:-1] for row in rows]
-        code = str(self.code).encode()
-        between = b"\r\n" + code + b"-"
-        head, last = rows[:-1], rows[-1]
-        # RFC 5321 section 4.2: the space is sent even when no text follows.
-        if not head:
-            return code + b" " + last + b"\r\n"
-        return code + b"-" + between.join(head) + b"\r\n" + code + b" " + last + b"\r\n"
+        last = last_opening + rows.pop() + b"\r\n"
+        return b"".join([*(opening + row + b"\r\n" for row in rows), last])
 
 
 def _fold(octets: bytes, room: int) -> list[bytes]:
@@ -334,6 +342,9 @@ class ReplyLimits:
             some tens of lines.
         max_octets: of one reply in all its lines: 128 full lines of RFC 5321 section
             4.5.3.1.5.
+
+    >>> ReplyDecoder(ReplyLimits(max_lines=100)).next_reply() is None
+    True
     """
 
     max_line_octets: int = 12_288 + len(b"334 \r\n")
