@@ -59,7 +59,7 @@ _BY_VALUE = re.compile(rb"([+-]?[0-9]{1,9});([NR])(T?)", re.IGNORECASE)
 _PRIORITY = re.compile(rb"-?[1-9]|0")
 _HOLD_FOR = re.compile(rb"[1-9][0-9]{0,8}")
 _SOLICIT = re.compile(r"[A-Za-z][A-Za-z0-9._:-]*(?:,[A-Za-z][A-Za-z0-9._:-]*)*")
-# RFC 3339 section 5.6; the letters may be small.
+# The date-time of RFC 3339; its letters may be small.
 _DATE_TIME = re.compile(
     rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:([0-9]{2})(\.[0-9]+)?"
     rb"(?:Z|[+-][0-9]{2}:[0-9]{2})",
