@@ -16,8 +16,8 @@ from smtpx.core.config import ServerConfig
 from smtpx.net.channel import format_address
 from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.server.connection import Connection
-from smtpx.server.pump import Pump
 from smtpx.server.options import ServerOptions
+from smtpx.server.pump import Pump
 from smtpx.server.session import ConnectionInfo, Session
 from smtpx.wire import replies
 from smtpx.wire.replies import Reply
@@ -370,10 +370,10 @@ class _ServerThread(threading.Thread):
         super().__init__(name="smtpx-server", daemon=True)
         self._server = server
         self._loop_factory = loop_factory
-        self._started_event = threading.Event()
+        self._ready_event = threading.Event()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
+        self._stop_event: asyncio.Event | None = None
 
     def run(self) -> None:
         try:
@@ -383,27 +383,27 @@ class _ServerThread(threading.Thread):
             # It is raised again in the thread that waits for this one.
             self._error = error
         finally:
-            self._started_event.set()
+            self._ready_event.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
+        self._stop_event = asyncio.Event()
         async with self._server:
-            self._started_event.set()
-            await self._stop.wait()
+            self._ready_event.set()
+            await self._stop_event.wait()
 
     def wait_started(self) -> None:
         """Wait until the server listens; raise what kept it from that."""
-        self._started_event.wait()
+        self._ready_event.wait()
         if self._error is not None:
             self.join()
             raise self._error
 
     def stop(self) -> None:
         """Stop the server and wait for the end of the thread."""
-        if self._loop is not None and self._stop is not None and self.is_alive():
+        if self._loop is not None and self._stop_event is not None and self.is_alive():
             with contextlib.suppress(RuntimeError):  # the loop ended by itself
-                self._loop.call_soon_threadsafe(self._stop.set)
+                self._loop.call_soon_threadsafe(self._stop_event.set)
         self.join()
         if self._error is not None:
             raise self._error

@@ -110,7 +110,7 @@ class Pump(asyncio.Protocol):
         self._end_reason: str | None = None
         self._linger_until: float | None = None
         self._hook_since: float | None = None
-        self._hook_timed_out = False
+        self._is_hook_cancelled = False
         self._watchdog = Watchdog(loop, host.options.timeouts, self._deadline)
 
     # ----------------------------------------------------------- called by asyncio
@@ -211,7 +211,8 @@ class Pump(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection, and cancel the hook under way."""
-        if self._task is not None:
+        if self._task is not None and self._hook_since is not None:
+            self._is_hook_cancelled = True
             self._task.cancel()
         self._transport.abort()
 
@@ -382,15 +383,13 @@ class Pump(asyncio.Protocol):
         except Refuse as refusal:
             return Reply(refusal.code, refusal.enhanced, refusal.text)
         except asyncio.CancelledError:
-            if not self._hook_timed_out:
+            if not self._is_hook_cancelled:
                 raise
-            self._hook_timed_out = False
+            # By our own hand: the session goes on to its proper end.
+            self._is_hook_cancelled = False
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
-            logger.error(  # noqa: TRY400 - the traceback would show our own pump
-                "%s: a hook took too long and was cancelled", self.info.id
-            )
             return replies.LOCAL_ERROR
         except Exception:
             logger.exception("%s: a hook raised", self.info.id)
@@ -472,7 +471,8 @@ class Pump(asyncio.Protocol):
     def _cancel_hook(self) -> None:
         """Cancel a hook that takes too long; the client gets 451 4.3.0."""
         if self._task is not None and self._hook_since is not None:
-            self._hook_timed_out = True
+            logger.error("%s: a hook took too long: cancelled", self.info.id)
+            self._is_hook_cancelled = True
             self._hook_since = self._loop.time()
             self._task.cancel()
 
