@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from smtpx.client.conversation import Conversation
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.net import aio
-from smtpx.wire.params import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
+from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
 
 if TYPE_CHECKING:
     import socket as sockets
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from smtpx.net.channel import Channel
     from smtpx.wire.address import Mailbox
     from smtpx.wire.envelope import SendResult
-    from smtpx.wire.params import MailOptions
+    from smtpx.wire.options import MailOptions
 
 __all__ = ["AsyncClient", "AsyncLMTPClient", "asend"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from smtpx.client.conversation import Conversation
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.net import blocking
-from smtpx.wire.params import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
+from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
 
 if TYPE_CHECKING:
     import socket as sockets
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.envelope import SendResult
-    from smtpx.wire.params import MailOptions, RcptOptions
+    from smtpx.wire.options import MailOptions, RcptOptions
     from smtpx.wire.replies import Reply
 
 __all__ = ["Client", "LMTPClient", "send"]

@@ -14,7 +14,7 @@ from smtpx.client.link import SourceError
 from smtpx.client.message import BLOCK_OCTETS, Payload
 from smtpx.errors import DataRefused, NotSupported
 from smtpx.wire.framing import LineNormalizer
-from smtpx.wire.params import BodyType
+from smtpx.wire.options import BodyType
 
 if TYPE_CHECKING:
     from smtpx.client.link import Link

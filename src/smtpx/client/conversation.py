@@ -63,7 +63,7 @@ from smtpx.wire.address import Mailbox, parse_domain
 from smtpx.wire.capabilities import Capabilities
 from smtpx.wire.envelope import RecipientResult, SendResult
 from smtpx.wire.octets import encode_xtext
-from smtpx.wire.params import (
+from smtpx.wire.options import (
     DEFAULT_MAIL_OPTIONS,
     DEFAULT_RCPT_OPTIONS,
     BodyType,
@@ -311,7 +311,7 @@ class Conversation:
             NotSupported: an option needs what the server does not offer.
         """
         link = self._require_link()
-        check_options(options, link.machine.capabilities)
+        check_options(options, link.machine.capabilities, self._options.registry)
         command = commands.Mail(_mailbox(sender) if sender else None, options)
         self._results = []
         if link.machine.state is ClientState.FAILED:
@@ -342,7 +342,7 @@ class Conversation:
             NotSupported: an option needs what the server does not offer.
         """
         link = self._require_link()
-        check_options(options, link.machine.capabilities)
+        check_options(options, link.machine.capabilities, self._options.registry)
         command = commands.Rcpt(_mailbox(recipient), options)
         reply = await link.ask(command, "rcpt")
         result = RecipientResult(str(recipient), reply, reply.is_positive)

@@ -8,8 +8,9 @@ before anything is sent.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from smtpx.client.message import BLOCK_OCTETS, Payload
@@ -17,7 +18,7 @@ from smtpx.client.options import Chunking
 from smtpx.errors import MessageTooLarge, NotSupported
 from smtpx.wire.address import Mailbox
 from smtpx.wire.commands import Mail, Rcpt
-from smtpx.wire.params import (
+from smtpx.wire.options import (
     DEFAULT_MAIL_OPTIONS,
     DEFAULT_RCPT_OPTIONS,
     BodyType,
@@ -28,6 +29,7 @@ from smtpx.wire.params import (
 if TYPE_CHECKING:
     from smtpx.client.options import ClientOptions
     from smtpx.wire.capabilities import Capabilities
+    from smtpx.wire.extensions import Registry
 
 __all__ = ["FLIGHT_COMMANDS", "Order", "Plan", "check_options", "make_plan"]
 
@@ -80,19 +82,20 @@ class Plan:
     uses_chunks: bool
 
 
-# Which extension an option needs. SIZE is for the server's information only.
-_EXTENSION_OF: Final = {
-    "smtputf8": "SMTPUTF8",
-    "auth": "AUTH",
-    "return_content": "DSN",
-    "envelope_id": "DSN",
-    "notify": "DSN",
-    "original_recipient": "DSN",
-}
+@functools.lru_cache(maxsize=16)
+def _needs(registry: Registry, command: str) -> dict[str, list[str]]:
+    """Return the extensions that each option of a command may be from."""
+    needs: dict[str, list[str]] = {}
+    for extension in registry.extensions:
+        for row in extension.parameters:
+            if row.command == command:
+                names = needs.setdefault(row.field or row.keyword, [])
+                names.append(extension.keyword)
+    return needs
 
 
 def check_options(
-    options: MailOptions | RcptOptions, capabilities: Capabilities
+    options: MailOptions | RcptOptions, capabilities: Capabilities, registry: Registry
 ) -> None:
     """Refuse an option that needs what the server does not offer.
 
@@ -101,19 +104,22 @@ def check_options(
     """
     if options is DEFAULT_MAIL_OPTIONS or options is DEFAULT_RCPT_OPTIONS:
         return
-    for name, keyword in _EXTENSION_OF.items():
-        value = getattr(options, name, None)
-        if value not in {None, False, ()} and keyword not in capabilities:
-            raise _not_offered(keyword, f"option {name}")
-    if isinstance(options, MailOptions) and options.body is not None:
-        needed = {
-            BodyType.SEVENBIT: ("8BITMIME",),
-            BodyType.EIGHTBITMIME: ("8BITMIME",),
-            BodyType.BINARYMIME: ("BINARYMIME", "CHUNKING"),
-        }[options.body]
-        for keyword in needed:
+    command = "MAIL" if isinstance(options, MailOptions) else "RCPT"
+    needs = _needs(registry, command)
+    given = {item.name: getattr(options, item.name) for item in fields(options)}
+    given |= given.pop("extra")
+    for name, value in given.items():
+        # SIZE is for the server's information only: it is left out where unknown.
+        if value is None or value is False or value == () or name == "size":
+            continue
+        keywords = needs.get(name, [name])
+        if not any(keyword in capabilities for keyword in keywords):
+            raise _not_offered(keywords[0], f"option {name}")
+    if given.get("body") is BodyType.BINARYMIME:
+        # RFC 3030 section 3: it goes in chunks, or not at all.
+        for keyword in ("BINARYMIME", "CHUNKING"):
             if keyword not in capabilities:
-                raise _not_offered(keyword, f"body {options.body.value}")
+                raise _not_offered(keyword, "body BINARYMIME")
 
 
 def _not_offered(keyword: str, what: str) -> NotSupported:
@@ -133,9 +139,9 @@ def make_plan(
         NotSupported: it does not offer what the message needs; the text names both.
         MessageTooLarge: for what the server takes (RFC 1870 section 6.1).
     """
-    check_options(order.options, capabilities)
+    check_options(order.options, capabilities, options.registry)
     for rcpt_options in order.rcpt_options:
-        check_options(rcpt_options, capabilities)
+        check_options(rcpt_options, capabilities, options.registry)
     is_utf8 = _plan_utf8(order, payload, capabilities, options)
     payload, body, is_ascii_only = _plan_body(order, payload, capabilities, options)
     size = payload.size if order.options.size is None else order.options.size

@@ -49,7 +49,7 @@ from smtpx.wire.commands import Bdat, Command, Mail, Raw, Rcpt
 from smtpx.wire.extensions import DEFAULT_REGISTRY
 from smtpx.wire.framing import DotEncoder
 from smtpx.wire.octets import encode_base64
-from smtpx.wire.params import ASCII_ONLY, EncodeContext
+from smtpx.wire.options import ASCII_ONLY, EncodeContext
 from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, ReplyDecoder
 
 if TYPE_CHECKING:
