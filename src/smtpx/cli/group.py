@@ -1,0 +1,82 @@
+"""The command group, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+import smtpx
+from smtpx.cli.failures import ExitCode, Failure, explain
+from smtpx.cli.passwd import passwd
+from smtpx.cli.send import send
+from smtpx.cli.serve import serve
+from smtpx.errors import SMTPXError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["cli", "main"]
+
+
+_HELP: Final = """\
+Send and receive mail: SMTP, ESMTP and LMTP.
+
+\b
+Try it in two terminals:
+  smtpx serve
+  smtpx send -s localhost:2525 -f me@example.com -t you@example.com --body Hello
+"""
+
+
+@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(smtpx.__version__, message="smtpx %(version)s")
+def cli() -> None:
+    """Group the commands."""
+
+
+cli.add_command(serve)
+cli.add_command(send)
+cli.add_command(passwd)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line tools.
+
+    Args:
+        arguments: by default those of the process.
+
+    Returns:
+        The exit code, one of `ExitCode`.
+    """
+    try:
+        status = cli.main(arguments, prog_name="smtpx", standalone_mode=False)
+    except click.UsageError as error:
+        return _usage_error(error)
+    except click.ClickException as error:
+        return _tell(error.format_message(), ExitCode.CANNOT_CREATE)
+    except (click.Abort, KeyboardInterrupt):
+        return _tell("interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output had enough. The interpreter would fail once more
+        # when it flushes.
+        sys.stdout = sys.stderr
+        return ExitCode.OK
+    except (Failure, SMTPXError, OSError, ValueError, ImportError) as error:
+        failure = explain(error)
+        return _tell(str(failure), failure.code)
+    return int(status or 0)
+
+
+def _usage_error(error: click.UsageError) -> ExitCode:
+    """Tell what is wrong with the command line, and where help is."""
+    path = error.ctx.command_path if error.ctx else "smtpx"
+    message = error.format_message().rstrip(".")
+    return _tell(f"{message} (`{path} --help` tells more)", ExitCode.USAGE)
+
+
+def _tell(text: str, code: ExitCode) -> ExitCode:
+    if text:
+        click.echo(f"smtpx: {text}", err=True)
+    return code

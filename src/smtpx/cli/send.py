@@ -1,0 +1,269 @@
+"""``smtpx send``: send messages from a shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from smtpx.cli.options import SectionedCommand, octet_count, section
+from smtpx.cli.sending import SendArguments, Sending
+from smtpx.client.options import TLSMode
+from smtpx.wire.params import BodyType, Notify, ReturnContent
+
+__all__ = ["send"]
+
+_server = section("Server")
+_message = section("Message")
+_auth = section("Authentication")
+_tls = section("TLS")
+_envelope = section("Envelope")
+_connection = section("Connection")
+_output = section("Output")
+_existing = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _choice(*words: str) -> click.Choice[str]:
+    return click.Choice(words, case_sensitive=False)
+
+
+_OPTIONS: Final = [
+    click.argument("files", metavar="[FILE]...", nargs=-1),
+    _server(
+        *("-s", "--server"),
+        metavar="URL",
+        default="localhost",
+        show_default=True,
+        envvar="SMTPX_SERVER",
+        show_envvar=True,
+        help="Where to: see Servers.",
+    ),
+    _message(
+        *("-f", "--from", "sender"),
+        metavar="ADDRESS",
+        help="The sender. For a FILE, in place of the one in its header.",
+    ),
+    _message(
+        *("-t", "--to"),
+        metavar="ADDRESS",
+        multiple=True,
+        help="A recipient; repeat it for more. For a FILE, the recipients in its "
+        "header are passed over then.",
+    ),
+    _message("--cc", metavar="ADDRESS", multiple=True, help="The same, in Cc."),
+    _message(
+        "--bcc",
+        metavar="ADDRESS",
+        multiple=True,
+        help="The same; the others do not see it.",
+    ),
+    _message("--subject", metavar="TEXT", help="The subject."),
+    _message(
+        "--body",
+        metavar="TEXT",
+        help="The text; @FILE reads it from a file, - from standard input.",
+    ),
+    _message(
+        "--html", metavar="TEXT", help="The text as HTML, beside --body or alone."
+    ),
+    _message(
+        "--attach",
+        "attachments",
+        metavar="FILE",
+        multiple=True,
+        type=_existing,
+        help="Attach a file; repeat it for more.",
+    ),
+    _message(
+        *("-H", "--header", "headers"),
+        metavar="'NAME: VALUE'",
+        multiple=True,
+        help="Another header field; repeat it for more.",
+    ),
+    _auth(
+        *("-u", "--user"),
+        metavar="NAME",
+        envvar="SMTPX_USER",
+        show_envvar=True,
+        help="Log in. The password comes from SMTPX_PASSWORD or --password-file, or "
+        "you are asked.",
+    ),
+    _auth(
+        "--password-file",
+        metavar="FILE",
+        type=_existing,
+        help="Its first line is the password.",
+    ),
+    _auth(
+        "--password",
+        metavar="TEXT",
+        envvar="SMTPX_PASSWORD",
+        show_envvar=True,
+        help="Better not: whoever lists the processes of this machine can read it.",
+    ),
+    _auth(
+        "--mechanism",
+        "mechanisms",
+        metavar="NAME",
+        multiple=True,
+        help="Try this one, such as PLAIN; repeat it for more, in order.",
+    ),
+    _auth(
+        "--allow-plaintext-auth",
+        is_flag=True,
+        help="Send the password without TLS: anybody on the way can read it.",
+    ),
+    _tls(
+        "--tls",
+        type=_choice(*(mode.value for mode in TLSMode)),
+        help="When to turn to TLS; by default what the URL says.",
+    ),
+    _tls(
+        "--ca-file",
+        metavar="FILE",
+        type=_existing,
+        help="Trust these authorities (PEM) in place of the system's.",
+    ),
+    _tls(
+        "--server-name",
+        metavar="NAME",
+        help="The name in the certificate, if it is not the host's.",
+    ),
+    _tls(
+        "--client-cert",
+        metavar="FILE",
+        type=_existing,
+        help="Your own certificate (PEM), with its key unless --client-key is given.",
+    ),
+    _tls("--client-key", metavar="FILE", type=_existing, help="Its key (PEM)."),
+    _tls(
+        "--insecure",
+        is_flag=True,
+        help="Take any certificate. For tests: the server may be anybody.",
+    ),
+    _envelope(
+        "--reverse-path",
+        metavar="ADDRESS",
+        help="Where failures are reported to, if not to the sender; '' for <>.",
+    ),
+    _envelope(
+        "--body-type",
+        type=_choice(*(kind.value.lower() for kind in BodyType)),
+        help="Declare BODY=; by default what the message needs.",
+    ),
+    _envelope(
+        "--size",
+        metavar="SIZE",
+        type=octet_count,
+        help="Declare this SIZE=, as 500, 64k or 50M, not the real one.",
+    ),
+    _envelope("--smtputf8", is_flag=True, help="Declare SMTPUTF8, needed or not."),
+    _envelope(
+        "--notify",
+        type=_choice(*(word.value.lower() for word in Notify)),
+        multiple=True,
+        help="When to be told about the delivery; repeat it for more.",
+    ),
+    _envelope(
+        "--orcpt",
+        "original_recipient",
+        metavar="ADDRESS",
+        help="The original recipient, for such a report.",
+    ),
+    _envelope(
+        "--ret",
+        "return_content",
+        type=_choice(*(word.value.lower() for word in ReturnContent)),
+        help="What of the message such a report returns.",
+    ),
+    _envelope("--envid", "envelope_id", metavar="TEXT", help="A name for it there."),
+    _envelope(
+        "--require-all",
+        is_flag=True,
+        help="Send nothing if one recipient is refused.",
+    ),
+    _connection(
+        "--hello-name", metavar="NAME", help="For EHLO; by default this host's name."
+    ),
+    _connection("--local-address", metavar="IP", help="The address to connect from."),
+    _connection(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, min_open=True),
+        help="For each step; by default as RFC 5321 has it, minutes.",
+    ),
+    _connection(
+        "--pipelining/--no-pipelining",
+        default=True,
+        help="Send commands in flights where the server allows it, or one by one.",
+    ),
+    _output("-v", "--verbose", is_flag=True, help="Show the dialogue, secrets hidden."),
+    _output("-q", "--quiet", is_flag=True, help="Show errors alone."),
+]
+
+_EPILOG: Final = """
+\b
+Servers:
+  smtp://HOST            port 25, STARTTLS if offered; required on port 587
+  smtp+starttls://HOST   port 587, STARTTLS required
+  smtps://HOST           port 465, TLS from the start
+  smtp+plain://HOST      port 25, never TLS
+  lmtp://HOST            LMTP, port 24: a result for each recipient
+  lmtp+unix:///PATH      LMTP over a unix socket; smtp+unix:// is SMTP
+  HOST or HOST:PORT      the same as smtp://
+
+\b
+Examples:
+  smtpx send -s smtp://mail.example.com:587 -u alice report.eml
+  smtpx send -f a@example.com -t b@example.net --subject Hi --body 'Hello!'
+  smtpx send -f a@example.com -t b@example.net --body @note.txt --attach plan.pdf
+  generate | smtpx send -s lmtp+unix:///run/dovecot/lmtp -t bob - -v
+
+\b
+Exit codes, as in sysexits.h:
+   0 all recipients accepted     69 refused for good, or not available
+  64 wrong command line          75 refused for now: try again later
+  65 wrong message or address    76 protocol or TLS cannot be trusted
+  66 a file cannot be read       77 wrong user or password
+  67 a recipient was refused     68 there is no such host
+"""
+
+
+@click.command(cls=SectionedCommand, epilog=_EPILOG, short_help="Send messages.")
+def send(**values: Any) -> None:  # noqa: ANN401 - click's own
+    """Send messages, and tell what became of each for every recipient.
+
+    A FILE holds a message as an .eml file does; - is standard input. Sender and
+    recipients are those of its header unless you name others. Without a FILE the
+    message is built from --subject, --body, --html, --attach and --header.
+    """
+    arguments = SendArguments(**values)
+    _check(arguments)
+    Sending(arguments).run()
+
+
+# Of a command that exists already, each adds itself behind the ones before.
+for _option in _OPTIONS:
+    send = _option(send)
+
+
+def _check(arguments: SendArguments) -> None:
+    """Refuse what contradicts itself."""
+    has_content = arguments.draft.has_content
+    if arguments.files and has_content:
+        raise click.UsageError(
+            "a FILE is sent as it is: --subject, --body, --html, --attach and "
+            "--header only build a new message"
+        )
+    if arguments.files.count("-") > 1:
+        raise click.UsageError("standard input can be sent once")
+    if not arguments.files and not has_content:
+        raise click.UsageError(
+            "there is nothing to send: name a FILE, or - for standard input, or give "
+            "--subject or --body; `smtpx send --help` has examples"
+        )
+    if arguments.client_key and not arguments.client_cert:
+        raise click.UsageError("--client-key needs --client-cert")
+    if arguments.insecure and (arguments.ca_file or arguments.server_name):
+        raise click.UsageError("--insecure checks nothing: leave out the other one")
