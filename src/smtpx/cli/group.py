@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-import smtpx
+from smtpx import __version__
 from smtpx.cli.failures import ExitCode, Failure, explain
 from smtpx.cli.passwd import passwd
 from smtpx.cli.send import send
@@ -31,7 +31,7 @@ Try it in two terminals:
 
 
 @click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(smtpx.__version__, message="smtpx %(version)s")
+@click.version_option(__version__, message="smtpx %(version)s")
 def cli() -> None:
     """Group the commands."""
 
