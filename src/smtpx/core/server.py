@@ -211,7 +211,9 @@ class ServerMachine(ServerAuth):
             return AGAIN
         if line is not None:
             return self._run_line(line)
-        if self._buffer.starts_with(_TLS_HANDSHAKE):
+        if self._state is ServerState.START and self._buffer.starts_with(
+            _TLS_HANDSHAKE
+        ):
             self._refuse_line(None, _TLS_NOT_HERE)
             return AGAIN
         return self._dry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from smtpx.core.events import (
@@ -29,8 +30,8 @@ from smtpx.sasl.mechanism import CheckPassword
 from smtpx.server.body import Body
 from smtpx.server.ends import tls_info
 from smtpx.server.pump import Pump, logger
-from smtpx.server.session import Statuses
-from smtpx.server.work import DELIVER, Closed, Deliver, Reset, Work
+from smtpx.server.session import Session, Statuses
+from smtpx.server.work import DELIVER, Closed, Deliver, HookCall, Reset, Work
 from smtpx.wire import replies
 from smtpx.wire.replies import Reply
 
@@ -96,44 +97,11 @@ class Connection(Pump):
 
     # ---------------------------------------------------------- hooks
 
-    async def _call_connected(self, _event: ClientConnected) -> None:
-        self._answer(await self._ask(self._session.connected()))
-
-    async def _call_hello(self, event: HelloReceived) -> None:
-        self._answer(await self._ask(self._session.hello(event.name)))
-        self.info.hello_name = self._machine.hello_name
-        self.info.is_extended = self._machine.is_extended
-
-    async def _call_mail(self, event: MailReceived) -> None:
-        hook = self._session.mail(event.reverse_path, event.options)
-        self._answer(await self._ask(hook))
-        self.info.envelope = self._machine.envelope
-
-    async def _call_rcpt(self, event: RcptReceived) -> None:
-        recipient = event.recipient
-        hook = self._session.rcpt(recipient.mailbox, recipient.options)
-        self._answer(await self._ask(hook))
-
-    async def _call_start_data(self, _event: DataRequested) -> None:
-        self._answer(await self._ask(self._session.start_data()))
-
-    async def _call_verify(self, event: VrfyReceived) -> None:
-        self._answer(await self._ask(self._session.verify(event.text)))
-
-    async def _call_expand(self, event: ExpnReceived) -> None:
-        self._answer(await self._ask(self._session.expand(event.text)))
-
-    async def _call_help(self, event: HelpReceived) -> None:
-        self._answer(await self._ask(self._session.help(event.topic)))
-
-    async def _call_command(self, event: CommandReceived) -> None:
-        self._answer(await self._ask(self._session.command(event.verb, event.argument)))
-
     async def _call_reset(self, _work: Reset) -> None:
-        await self._ask(self._session.reset())
+        await self._ask(_reset, None)
 
     async def _call_closed(self, _work: Closed) -> None:
-        await self._ask(self._session.closed(self._end_reason or "connection lost"))
+        await self._ask(_closed, self._end_reason or "connection lost")
         self._finish()
 
     # ----------------------------------------------------------------- the message
@@ -145,16 +113,16 @@ class Connection(Pump):
             return
         self._is_delivering = True
         try:
+            call: HookCall
             if self.info.is_lmtp:
-                statuses = Statuses(
-                    list(self._session.envelope.recipients), self._set_status
-                )
-                hook = self._session.lmtp_data(body, statuses)
+                recipients = list(self._session.envelope.recipients)
+                statuses = Statuses(recipients, self._set_status)
+                call = partial(_lmtp_data, statuses)
             else:
-                hook = self._session.data(body)
+                call = _data
             # What arrived between the decision to run the hook and now.
             self._feed_body()
-            reply = await self._ask(hook)
+            reply = await self._ask(call, body)
             body.discard()
             self._adjust_reading()
             await body.wait_ended()
@@ -176,18 +144,19 @@ class Connection(Pump):
             logger.error("%s: no hook answers %r", self.info.id, question)
             self._answer(None)
             return
-        hook = self._session.check_password(question.user, question.password)
         is_right: list[bool] = []
-        reply = await self._ask(_keep_answer(hook, is_right))
+
+        async def check(session: Session, question: CheckPassword) -> None:
+            is_right.append(
+                await session.check_password(question.user, question.password)
+            )
+
+        reply = await self._ask(check, question)
         if is_right and self._machine.is_waiting:
             self._machine.answer_question(is_right[0])
         else:
             # What the hook raised, but for a refusal, is a check that failed.
             self._answer(None if reply is replies.LOCAL_ERROR else reply)
-
-    async def _call_authorize(self, event: Authenticated) -> None:
-        self._answer(await self._ask(self._session.authorize(event.identity)))
-        self.info.identity = self._machine.identity
 
     async def _call_starttls(self, _event: StartTLSRequested) -> None:
         self._answer(None)
@@ -213,7 +182,7 @@ class Connection(Pump):
             return
         self._transport = transport
         self._machine.tls_started()
-        await self._ask(self._session.closed("STARTTLS"))
+        await self._ask(_closed, "STARTTLS")
         self._forget_client()
 
     def _forget_client(self) -> None:
@@ -246,17 +215,7 @@ class Connection(Pump):
 
     # The coroutine for each kind of work that needs one.
     _CALLERS: ClassVar[Mapping[type, Callable[[Any, Any], Awaitable[None]]]] = {
-        ClientConnected: _call_connected,
-        HelloReceived: _call_hello,
-        MailReceived: _call_mail,
-        RcptReceived: _call_rcpt,
-        DataRequested: _call_start_data,
-        VrfyReceived: _call_verify,
-        ExpnReceived: _call_expand,
-        HelpReceived: _call_help,
-        CommandReceived: _call_command,
         AuthQuestion: _call_auth,
-        Authenticated: _call_authorize,
         StartTLSRequested: _call_starttls,
         Deliver: _call_data,
         Reset: _call_reset,
@@ -264,6 +223,17 @@ class Connection(Pump):
     }
 
 
-async def _keep_answer(hook: Awaitable[bool], kept: list[bool]) -> None:
-    """Run a hook that gives no reply, and keep what it gave."""
-    kept.append(await hook)
+def _data(session: Session, body: Body) -> Awaitable[object]:
+    return session.data(body)
+
+
+def _lmtp_data(statuses: Statuses, session: Session, body: Body) -> Awaitable[object]:
+    return session.lmtp_data(body, statuses)
+
+
+def _reset(session: Session, _: None) -> Awaitable[object]:
+    return session.reset()
+
+
+def _closed(session: Session, reason: str) -> Awaitable[object]:
+    return session.closed(reason)

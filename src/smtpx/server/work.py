@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
 
 from smtpx.core.events import (
     Authenticated,
@@ -21,7 +22,18 @@ from smtpx.core.events import (
 )
 from smtpx.server.session import Session
 
-__all__ = ["CLOSED", "DELIVER", "RESET", "Closed", "Deliver", "Reset", "Work"]
+__all__ = [
+    "CLOSED",
+    "DELIVER",
+    "HOOK_CALLS",
+    "RESET",
+    "Closed",
+    "Deliver",
+    "HookCall",
+    "Reset",
+    "Work",
+    "overridden_by",
+]
 
 
 class Deliver:
@@ -43,18 +55,45 @@ CLOSED: Final = Closed()
 #: What a pump handles: an event of the machine, or something that is none.
 Work: TypeAlias = Event | Deliver | Reset | Closed
 
-# The hook that a session class may override, for each kind of work.
+#: Calls the hook of a session for a piece of work.
+HookCall: TypeAlias = Callable[[Session, Any], Awaitable[object]]
+
+# The hooks whose answer goes to the client as it is. One each: which work calls which
+# hook, and with what.
+_ANSWERING: Final[dict[type, tuple[str, HookCall]]] = {
+    ClientConnected: ("connected", lambda session, _: session.connected()),
+    HelloReceived: ("hello", lambda session, event: session.hello(event.name)),
+    MailReceived: (
+        "mail",
+        lambda session, event: session.mail(event.reverse_path, event.options),
+    ),
+    RcptReceived: (
+        "rcpt",
+        lambda session, event: session.rcpt(
+            event.recipient.mailbox, event.recipient.options
+        ),
+    ),
+    DataRequested: ("start_data", lambda session, _: session.start_data()),
+    VrfyReceived: ("verify", lambda session, event: session.verify(event.text)),
+    ExpnReceived: ("expand", lambda session, event: session.expand(event.text)),
+    HelpReceived: ("help", lambda session, event: session.help(event.topic)),
+    Authenticated: (
+        "authorize",
+        lambda session, event: session.authorize(event.identity),
+    ),
+    CommandReceived: (
+        "command",
+        lambda session, event: session.command(event.verb, event.argument),
+    ),
+}
+
+#: How the hook that answers a piece of work is called.
+HOOK_CALLS: Final[dict[type, HookCall]] = {
+    kind: call for kind, (_, call) in _ANSWERING.items()
+}
+
 _HOOKS: Final[dict[type, str]] = {
-    ClientConnected: "connected",
-    HelloReceived: "hello",
-    MailReceived: "mail",
-    RcptReceived: "rcpt",
-    DataRequested: "start_data",
-    VrfyReceived: "verify",
-    ExpnReceived: "expand",
-    HelpReceived: "help",
-    CommandReceived: "command",
-    Authenticated: "authorize",
+    **{kind: hook for kind, (hook, _) in _ANSWERING.items()},
     Reset: "reset",
     Closed: "closed",
 }
