@@ -86,13 +86,11 @@ _S = ClientState
 _CODE_CLOSING: Final = 421
 
 
-def _verb_of(question: Question) -> str:
+def _verb_of(command: Command) -> str:
     """Return the verb as the tables have it."""
-    if isinstance(question, Asked):
-        return question.value
-    if isinstance(question, Bdat) and question.is_last:
+    if isinstance(command, Bdat) and command.is_last:
         return "BDAT LAST"
-    return question.verb.upper()
+    return command.verb.upper()
 
 
 class ClientMachine:
