@@ -54,6 +54,7 @@ from smtpx.errors import (
     RecipientsRefused,
     SenderRefused,
     SendError,
+    SMTPXError,
     TLSUnavailable,
 )
 from smtpx.net.channel import ip_of
@@ -732,6 +733,8 @@ class Conversation:
                 reply=reply,
                 command="STARTTLS",
                 phase="tls",
+                # Whatever it says: anybody on the path can have written it.
+                is_temporary=True,
             )
         await self._shake_hands(link)
         link.machine.tls_started()
@@ -754,7 +757,7 @@ class Conversation:
             try:
                 if link.machine.is_in_step:
                     reply = await link.ask(commands.Quit(), "quit")
-            except (SendError, OSError, EOFError, ValueError, RuntimeError):
+            except (SMTPXError, OSError, EOFError):
                 link.abort()
             except BaseException:
                 link.abort()
