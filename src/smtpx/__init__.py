@@ -14,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from smtpx.client.aio import AsyncClient, AsyncLMTPClient, asend
+    from smtpx.client.blocking import Client, LMTPClient, send
     from smtpx.client.options import Chunking, ClientOptions, Timeouts, TLSMode
     from smtpx.core.limits import Limits
     from smtpx.errors import (
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.envelope import Envelope, Recipient, RecipientResult, SendResult
     from smtpx.wire.framing import BareNewline
-    from smtpx.wire.params import (
+    from smtpx.wire.options import (
         BodyType,
         MailOptions,
         Notify,
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
     from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
 
 __all__ = [
+    "AsyncClient",
+    "AsyncLMTPClient",
     "AuthenticationFailed",
     "BadAddress",
     "BadParameter",
@@ -75,6 +79,7 @@ __all__ = [
     "BodyType",
     "Capabilities",
     "Chunking",
+    "Client",
     "ClientOptions",
     "CommandRefused",
     "ConnectError",
@@ -88,6 +93,7 @@ __all__ = [
     "GreetingRefused",
     "HelloRefused",
     "Identity",
+    "LMTPClient",
     "Limits",
     "MailOptions",
     "Mailbox",
@@ -123,6 +129,8 @@ __all__ = [
     "Timeouts",
     "UnsafeOctets",
     "__version__",
+    "asend",
+    "send",
 ]
 
 __version__ = "0.1.0"
@@ -161,7 +169,7 @@ _NAMES = {
     "smtpx.wire.capabilities": ("Capabilities",),
     "smtpx.wire.envelope": ("Envelope", "Recipient", "RecipientResult", "SendResult"),
     "smtpx.wire.framing": ("BareNewline",),
-    "smtpx.wire.params": (
+    "smtpx.wire.options": (
         "BodyType",
         "MailOptions",
         "Notify",
@@ -173,6 +181,8 @@ _NAMES = {
     "smtpx.sasl.mechanism": ("Credentials", "Identity"),
     "smtpx.core.limits": ("Limits",),
     "smtpx.net.tls": ("TLSInfo",),
+    "smtpx.client.aio": ("AsyncClient", "AsyncLMTPClient", "asend"),
+    "smtpx.client.blocking": ("Client", "LMTPClient", "send"),
     "smtpx.client.options": ("Chunking", "ClientOptions", "TLSMode", "Timeouts"),
     "smtpx.server.body": ("Body",),
     "smtpx.server.listener": ("Server",),

@@ -24,7 +24,7 @@ _LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 _SERVES = re.compile(r"serve_forever\(|\.run\((?!main)")
 # The address that the pages use. A test takes a free port in its place.
 _ADDRESS = "127.0.0.1:2525"
-_TIMEOUT_SECONDS = 60
+_TIMEOUT_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
