@@ -137,6 +137,7 @@ class ServerMachine(ServerAuth):
         "_command_count",
         "_default",
         "_grammar",
+        "_has_refused_recipient",
         "_hello",
         "_line_limit",
         "_mail",
@@ -167,6 +168,7 @@ class ServerMachine(ServerAuth):
         self._hello: Helo | Ehlo | Lhlo = Helo("unknown")
         self._mail = Mail(None)
         self._recipient: Recipient | None = None
+        self._has_refused_recipient = False
 
     def next_event(self) -> Event | None:
         """Return what happened next.
@@ -191,6 +193,9 @@ class ServerMachine(ServerAuth):
     def _answer_connected(self, reply: Reply | None) -> None:
         if reply is not None and reply.code != 220:
             require_negative(reply, "a connection is welcomed with 220")
+            if reply.is_temporary:
+                # RFC 5321 sections 3.1 and 3.8: no service for now is 421, and closes.
+                reply = Reply(421, reply.enhanced, reply.text)
             self._respond(reply)
             if self._state is not ServerState.CLOSED:
                 self._move(ServerTrigger.REJECT)
@@ -269,6 +274,13 @@ class ServerMachine(ServerAuth):
         if verb not in allowed and not (
             isinstance(command, Raw) and USER_VERB in allowed
         ):
+            if (
+                self._state is ServerState.MAIL
+                and self._has_refused_recipient
+                and verb in {"DATA", "BDAT"}
+            ):
+                # RFC 2920 section 4 shows it; LMTP wants 503 (RFC 2033 section 4.2).
+                return replies.NO_VALID_RECIPIENTS
             return Reply(503, "5.5.1", describe_wrong_order(self._state, verb))
         config = self._config
         if config.requires_tls and not self.is_tls and verb not in _BEFORE_TLS:
@@ -332,6 +344,7 @@ class ServerMachine(ServerAuth):
         if self._grant(reply, replies.SENDER_OK):
             command = self._mail
             self._transactions += 1
+            self._has_refused_recipient = False
             self.envelope = Envelope(command.reverse_path, command.options, [])
             self._move(ServerTrigger.MAIL_ACCEPTED)
 
@@ -352,6 +365,8 @@ class ServerMachine(ServerAuth):
         if self._grant(reply, replies.RECIPIENT_OK) and recipient is not None:
             self._open_envelope().recipients.append(recipient)
             self._move(ServerTrigger.RCPT_ACCEPTED)
+        else:
+            self._has_refused_recipient = not self._config.is_lmtp
 
     # -------------------------------------------------------- the small commands
 

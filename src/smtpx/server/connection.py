@@ -29,7 +29,7 @@ from smtpx.core.states import ServerState
 from smtpx.sasl.mechanism import CheckPassword
 from smtpx.server.body import Body
 from smtpx.server.ends import tls_info
-from smtpx.server.pump import Pump, logger
+from smtpx.server.pump import LOCAL_TROUBLE, Pump, logger
 from smtpx.server.session import Session, Statuses
 from smtpx.server.work import DELIVER, Closed, Deliver, HookCall, Reset, Work
 from smtpx.wire import replies
@@ -164,6 +164,10 @@ class Connection(Pump):
             return
         context = cast("ssl.SSLContext", self._options.tls)
         self._flush()
+        # From its first step start_tls gives us nothing but what came through TLS, and
+        # that may come before it returns: a client sends EHLO with its last handshake
+        # record. So whatever the machine gets from now on is under TLS already.
+        self._machine.tls_started()
         try:
             transport = await self._loop.start_tls(
                 self._transport,
@@ -176,12 +180,13 @@ class Connection(Pump):
             logger.info("%s: TLS handshake failed: %s", self.info.id, error)
             self._machine.abort("TLS handshake failed")
             self._transport.abort()
+            # The TLS layer does not tell us of a connection that it never made.
+            self.connection_lost(None)
             return
         if transport is None or self._is_lost:
             self._machine.abort("connection lost in the TLS handshake")
             return
         self._transport = transport
-        self._machine.tls_started()
         await self._ask(_closed, "STARTTLS")
         self._forget_client()
 
@@ -192,7 +197,8 @@ class Connection(Pump):
         info.hello_name = info.identity = info.envelope = None
         info.is_extended = False
         self._ended_transactions = self._machine.ended_transactions
-        self._open_session()
+        if not self._open_session():
+            self._machine.close(LOCAL_TROUBLE, "no session could be made")
 
     # What is done with each event for which no coroutine is needed.
     _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], Work | None]]] = {

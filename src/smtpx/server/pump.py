@@ -65,7 +65,7 @@ EVENT_BUDGET: Final = 100
 #: Commands held behind a hook that is under way before reading pauses.
 MAX_COMMAND_BACKLOG: Final = 65_536
 
-_LOCAL_TROUBLE: Final = Reply(421, "4.3.0", "local error; connect again later")
+LOCAL_TROUBLE: Final = Reply(421, "4.3.0", "local error; connect again later")
 _SESSION_TOO_LONG: Final = Reply(421, "4.4.2", "session too long; connect again")
 
 
@@ -136,12 +136,8 @@ class Pump(asyncio.Protocol):
             close=self.close,
         )
         refusal = self._host.opened(self)
-        try:
-            self._open_session()
-        except Exception:
-            logger.exception("%s: no session could be made", info.id)
-            self._session, self._overridden = Session(info), overridden_by(Session)
-            refusal = _LOCAL_TROUBLE
+        if not self._open_session():
+            refusal = LOCAL_TROUBLE
         trace = self._options.wire_log
         config = self._host.config_for(type(self._session))
         self._machine = ServerMachine(
@@ -181,6 +177,8 @@ class Pump(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Abort what was under way and tell the session that it is over."""
+        if self._is_lost:
+            return
         self._is_lost = True
         self._watchdog.stop()
         self._machine.abort(f"connection lost: {exc}" if exc else "connection lost")
@@ -525,6 +523,13 @@ class Pump(asyncio.Protocol):
     def _log_refused(self, event: CommandRefused) -> None:
         logger.debug("%s: %s: %s", self.info.id, event.reply, event.command)
 
-    def _open_session(self) -> None:
-        self._session = session = self._host.session_factory(self.info)
-        self._overridden = overridden_by(type(session))
+    def _open_session(self) -> bool:
+        """Make a session object; without one the client has to be turned away."""
+        is_made = True
+        try:
+            session = self._host.session_factory(self.info)
+        except Exception:
+            logger.exception("%s: no session could be made", self.info.id)
+            session, is_made = Session(self.info), False
+        self._session, self._overridden = session, overridden_by(type(session))
+        return is_made
