@@ -156,12 +156,12 @@ class DotDecoder:
         begin = start
         content = b""
         state = self._state
-        # In the middle of a line, or where a line starts that no dot does, there is
+        # In the middle of a line, or where a line starts and no dot does, there is
         # nothing to resume. (No octet at all is in b"." too.)
         if state and (state != _LINE_START or data[begin : begin + 1] in b"."):
             content, begin = self._resume(data, begin)
             if self._state:
-                return self._mend(content), begin - start, self._state == _ENDED
+                return content, begin - start, self._state == _ENDED
         stop = len(data)
         if data.endswith(_END, begin) and data.rfind(_CRLF_DOT, begin, stop - 5) < 0:
             self._state = state = _ENDED
@@ -173,9 +173,10 @@ class DotDecoder:
             state = self._state
         if content:
             piece = content + piece
-        # The first half of what `_mend` asks, without the call.
         if self._is_examining and _has_bare_newline(piece):
-            piece = self._mend(piece)
+            self.has_bare_newline = True
+            if self._is_normalizing:
+                piece = _normalize(piece)
         return piece, stop - start, state == _ENDED
 
     def _resume(self, data: bytes, position: int) -> tuple[bytes, int]:
@@ -183,7 +184,8 @@ class DotDecoder:
 
         Returns:
             The content that was held back and is content after all, and where in the
-            block the rest starts. If octets are left, the state is middle or ended.
+            block the rest starts. The state is middle if octets are left to search;
+            if it is not, the content is nothing or CR LF.
 
         Raises:
             RuntimeError: the message has ended before.
@@ -235,14 +237,6 @@ class DotDecoder:
         else:
             piece, stop = data[begin : self._hold_back(data, begin)], len(data)
         return piece.replace(_CRLF_DOT, _CRLF), stop
-
-    def _mend(self, content: bytes) -> bytes:
-        """Look for bare CR and LF, and normalize them if so asked."""
-        if self._is_examining and _has_bare_newline(content):
-            self.has_bare_newline = True
-            if self._is_normalizing:
-                return _normalize(content)
-        return content
 
 
 class LineNormalizer:

@@ -113,7 +113,7 @@ def _split_lines(text: str) -> tuple[str, ...]:
     A CR that ends no line, and any other control but the tab, becomes a question
     mark: a text quotes what peers send, and must not end a reply line early.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return (text,)
     lines = text.replace("\r\n", "\n").split("\n")
     return tuple(_UNSAFE_TEXT.sub("?", line) for line in lines)
@@ -483,7 +483,7 @@ class ReplyDecoder:
             self._searched = len(buffer)
             return None
         self._line_start = self._searched = end + 1
-        if end > start and buffer[end - 1] == 0x0D:
+        if buffer.endswith(b"\r", start, end):
             return bytes(buffer[start : end - 1])
         if self._is_lenient:
             return bytes(buffer[start:end])
