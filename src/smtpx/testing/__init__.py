@@ -1,0 +1,1 @@
+"""For tests: transcripts of conversations, and the drivers that play them."""

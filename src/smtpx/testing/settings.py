@@ -1,0 +1,113 @@
+r"""The ``with`` lines of a transcript, as the options of a server.
+
+``with`` names a field of `smtpx.ServerOptions`, `smtpx.Limits` or, with ``_timeout``
+behind it, `smtpx.ServerTimeouts`. A bare name switches on, ``name=no`` off,
+``name=none`` takes a limit away. Beside them there are ``tls`` (STARTTLS is offered),
+``vrfy`` and ``extension=KEYWORD``.
+
+>>> from smtpx.testing.transcripts import parse_transcript
+>>> transcript = parse_transcript("# a rule\nwith lmtp max_recipients=2\nC: NOOP\n")
+>>> options = server_options(transcript)
+>>> options.lmtp, options.limits.max_recipients, options.hostname
+(True, 2, 'mx.test')
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from smtpx.core.limits import Limits
+from smtpx.server.options import ServerOptions, ServerTimeouts
+from smtpx.testing.steps import Setting, Transcript, TranscriptError
+from smtpx.wire.framing import BareNewline
+
+__all__ = ["server_options"]
+
+_LIMITS = frozenset(field.name for field in dataclasses.fields(Limits))
+_TIMEOUTS = frozenset(field.name for field in dataclasses.fields(ServerTimeouts))
+_OPTIONS = frozenset(field.name for field in dataclasses.fields(ServerOptions))
+
+# What the drivers look at themselves.
+_OF_THE_TEST = frozenset({"free-texts", "one-segment"})
+_SWITCHES: Mapping[str | None, bool] = {None: True, "yes": True, "no": False}
+
+
+def server_options(
+    transcript: Transcript, tls: ssl.SSLContext | None = None
+) -> ServerOptions:
+    """Make the options that a transcript asks for.
+
+    Args:
+        transcript: whose ``with`` lines count.
+        tls: the certificate of a server that offers STARTTLS; by default a context
+            without one, good for the core only.
+
+    Raises:
+        TranscriptError: a ``with`` line names no option.
+    """
+    limits: dict[str, Any] = {}
+    timeouts: dict[str, Any] = {}
+    options: dict[str, Any] = {"hostname": "mx.test"}
+    extensions: set[str] = set()
+    for setting in transcript.settings:
+        name = setting.name
+        if name in _OF_THE_TEST:
+            continue
+        if name == "tls":
+            options["tls"] = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        elif name == "vrfy":
+            extensions.add("VRFY")
+        elif name == "extension":
+            extensions.add((setting.value or "").upper())
+        elif name in _LIMITS:
+            limits[name] = _number(transcript, setting, int)
+        elif name.removesuffix("_timeout") in _TIMEOUTS and name.endswith("_timeout"):
+            timeouts[name.removesuffix("_timeout")] = _number(
+                transcript, setting, float
+            )
+        elif name in _OPTIONS:
+            options[name] = _option(transcript, setting)
+        else:
+            raise _error(transcript, setting, "there is no such option")
+    return ServerOptions(
+        limits=Limits(**limits),
+        timeouts=ServerTimeouts(**timeouts),
+        extensions=frozenset(extensions),
+        **options,
+    )
+
+
+def _number(
+    transcript: Transcript, setting: Setting, kind: type[int] | type[float]
+) -> float | None:
+    if setting.value == "none":
+        return None
+    try:
+        return kind((setting.value or "").removesuffix("s"))
+    except ValueError:
+        raise _error(transcript, setting, "that is no number") from None
+
+
+def _option(transcript: Transcript, setting: Setting) -> object:
+    """Read an option that is a switch, a text, a set of names, or a policy."""
+    name, value = setting.name, setting.value
+    if name == "bare_newline":
+        return BareNewline[(value or "").upper()]
+    if name == "plaintext_auth":
+        return frozenset((value or "").split(","))
+    if name == "auth_mechanisms":
+        return tuple((value or "").split(","))
+    if name == "hostname":
+        return value
+    if value not in _SWITCHES:
+        raise _error(transcript, setting, "write a bare name, =yes or =no")
+    return _SWITCHES[value]
+
+
+def _error(transcript: Transcript, setting: Setting, problem: str) -> TranscriptError:
+    return TranscriptError(
+        f"{transcript.name}:{setting.number}: with {setting.name}: {problem}"
+    )
