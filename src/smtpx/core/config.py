@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from smtpx.core.limits import DEFAULT_LIMITS, Limits
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Offer, Registry
 from smtpx.wire.framing import BareNewline
+from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from smtpx.sasl.mechanism import ServerMechanism
     from smtpx.wire.commands import Grammar
@@ -105,24 +106,46 @@ class ServerConfig:
             )
         return grammar
 
-    def ehlo_lines(
-        self, *, is_tls: bool, is_local: bool, is_authenticated: bool
-    ) -> tuple[str, ...]:
-        """Return the keyword lines of the reply to EHLO; made once for each case."""
-        cache, key = self._ehlo_lines, (is_tls, is_local, is_authenticated)
-        lines = cache.get(key)
-        if lines is None:
-            lines = cache[key] = self.registry.ehlo_lines(
-                self.offer(
-                    is_tls=is_tls, is_local=is_local, is_authenticated=is_authenticated
-                )
-            )
-        return lines
+    def ehlo_reply(
+        self, text: str, *, is_tls: bool, is_local: bool, is_authenticated: bool
+    ) -> Reply:
+        """Make the reply to EHLO (RFC 5321 section 4.1.1.1).
+
+        Args:
+            text: what follows the server's name on the first line.
+            is_tls: the session is under TLS.
+            is_local: the client is on loopback or a unix socket.
+            is_authenticated: the client has authenticated.
+        """
+        return self._ehlo_reply(text, is_tls, is_local, is_authenticated)
+
+    @cached_property
+    def greeting(self) -> Reply:
+        """The greeting, unless a session has another text for it."""
+        return self.greet("smtpx")
+
+    def greet(self, text: str) -> Reply:
+        """Make a greeting: the server's own name comes first (RFC 5321 section 4.2)."""
+        protocol = "LMTP" if self.is_lmtp else "ESMTP"
+        return Reply(220, None, f"{self.hostname} {protocol} {text}")
 
     @cached_property
     def _grammars(self) -> dict[tuple[bool, bool], Grammar]:
         return {}
 
     @cached_property
-    def _ehlo_lines(self) -> dict[tuple[bool, bool, bool], tuple[str, ...]]:
-        return {}
+    def _ehlo_reply(self) -> Callable[[str, bool, bool, bool], Reply]:
+        # Most clients of a server have few names, and a reply is dear to make. The
+        # bound: 128 replies of about 300 octets and a domain of at most 255.
+        @lru_cache(maxsize=128)
+        def make(
+            text: str, is_tls: bool, is_local: bool, is_authenticated: bool
+        ) -> Reply:
+            offer = self.offer(
+                is_tls=is_tls, is_local=is_local, is_authenticated=is_authenticated
+            )
+            keywords = self.registry.ehlo_lines(offer)
+            # RFC 2034 section 4 exempts this reply from enhanced codes.
+            return Reply(250, None, "\n".join((f"{self.hostname} {text}", *keywords)))
+
+        return make

@@ -200,10 +200,8 @@ class ServerMachine(ServerAuth):
             if self._state is not ServerState.CLOSED:
                 self._move(ServerTrigger.REJECT)
             return
-        protocol = "LMTP" if self._config.is_lmtp else "ESMTP"
-        # RFC 5321 section 4.2: the greeting begins with the server's own name.
-        text = "smtpx" if reply is None else reply.text
-        self._send(Reply(220, None, f"{self._config.hostname} {protocol} {text}"))
+        config = self._config
+        self._send(config.greeting if reply is None else config.greet(reply.text))
         self._move(ServerTrigger.GREETED)
 
     # ------------------------------------------------------------- one command line
@@ -314,15 +312,17 @@ class ServerMachine(ServerAuth):
         self.hello_name = command.name
         self.is_extended = not isinstance(command, Helo)
         text = f"greets {command.name}" if reply is None else reply.text
-        lines = [f"{self._config.hostname} {text}"]
-        if self.is_extended:
-            lines += self._config.ehlo_lines(
+        if not self.is_extended:
+            self._send(Reply(250, None, f"{self._config.hostname} {text}"))
+            return
+        self._send(
+            self._config.ehlo_reply(
+                text,
                 is_tls=self.is_tls,
                 is_local=self.is_local,
                 is_authenticated=self.identity is not None,
             )
-        # RFC 2034 section 4 exempts this reply from enhanced codes.
-        self._send(Reply(250, None, "\n".join(lines)))
+        )
 
     # -------------------------------------------------------------- MAIL and RCPT
 

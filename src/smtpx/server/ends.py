@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import ssl
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from smtpx.net.channel import format_address
@@ -40,16 +39,16 @@ def describe_connection(
         close: ends the session.
     """
     peer = transport.get_extra_info("peername")
-    peer_ip = _ip_of(peer)
+    peer_host = _host_of(peer)
     info = ConnectionInfo(
         id=secrets.token_hex(_ID_OCTETS),
         hostname=hostname,
         peer=format_address(peer),
-        peer_ip=peer_ip,
+        peer_host=peer_host,
         local=format_address(transport.get_extra_info("sockname")),
         started_at=datetime.now(UTC),
         is_lmtp=is_lmtp,
-        is_local=peer_ip is None or peer_ip.is_loopback,
+        is_local=peer_host is None or _is_loopback(peer_host),
         close=close,
     )
     info.tls = tls_info(transport)
@@ -64,15 +63,17 @@ def tls_info(transport: asyncio.BaseTransport) -> TLSInfo | None:
     return TLSInfo.of(connection)
 
 
-def _ip_of(peer: object) -> IPv4Address | IPv6Address | None:
-    """Return the IP address of a client, None on a unix socket.
+def _host_of(peer: object) -> str | None:
+    """Return the IP address of a client as text, None on a unix socket.
 
-    An IPv4 client of a dual-stack socket is an IPv4 client to every rule.
+    An IPv4 client of a dual-stack socket is an IPv4 client to every rule, and the zone
+    of a link-local address is no part of it: ``fe80::1%eth0``.
     """
     if not isinstance(peer, tuple):
         return None
-    # A link-local address may carry its zone: fe80::1%eth0.
-    address = ip_address(str(peer[0]).partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+    return str(peer[0]).removeprefix("::ffff:").partition("%")[0]
+
+
+def _is_loopback(host: str) -> bool:
+    # RFC 1122 section 3.2.1.3: all of 127/8. No parser: this runs at each connection.
+    return host == "::1" or host.startswith("127.")

@@ -8,7 +8,7 @@ import logging
 import socket
 import stat
 import threading
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
@@ -88,7 +88,7 @@ class Server:
         self._unix_paths: list[tuple[Path, int]] = []
         self._bound: tuple[str, ...] = ()
         self._connections: set[Pump] = set()
-        self._count_by_ip: dict[IPv4Address | IPv6Address, int] = {}
+        self._count_by_host: dict[str, int] = {}
         self._configs: dict[type[Session], ServerConfig] = {}
         self._unlimited = [ip_network(n) for n in self.options.unlimited_networks]
         self._is_stopping = False
@@ -216,16 +216,16 @@ class Server:
         self._connections.add(connection)
         if self._all_gone is not None:
             self._all_gone.clear()
-        ip = connection.info.peer_ip
+        host = connection.info.peer_host
         count = 0
-        if ip is not None:
-            count = self._count_by_ip[ip] = self._count_by_ip.get(ip, 0) + 1
+        if host is not None:
+            count = self._count_by_host[host] = self._count_by_host.get(host, 0) + 1
         if self._is_stopping:
             return replies.SHUTTING_DOWN
         if len(self._connections) > self.options.max_connections:
             return replies.TOO_MANY_CONNECTIONS
-        if count > self.options.max_connections_per_ip and not any(
-            ip in network for network in self._unlimited
+        if count > self.options.max_connections_per_ip and not self._is_unlimited(
+            connection.info
         ):
             return _TOO_MANY_FROM_YOU
         return None
@@ -233,15 +233,19 @@ class Server:
     def ended(self, connection: Pump) -> None:
         """Count a connection no more."""
         self._connections.discard(connection)
-        ip = connection.info.peer_ip
-        if ip is not None:
-            self._count_by_ip[ip] -= 1
-            if not self._count_by_ip[ip]:
-                del self._count_by_ip[ip]
+        host = connection.info.peer_host
+        if host is not None:
+            self._count_by_host[host] -= 1
+            if not self._count_by_host[host]:
+                del self._count_by_host[host]
         if not self._connections and self._all_gone is not None:
             self._all_gone.set()
 
     # ------------------------------------------------------------------------ inside
+
+    def _is_unlimited(self, info: ConnectionInfo) -> bool:
+        ip = info.peer_ip
+        return ip is not None and any(ip in network for network in self._unlimited)
 
     def _make_config(self, session: type[Session]) -> ServerConfig:
         options = self.options

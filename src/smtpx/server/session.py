@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from smtpx.errors import Refuse
@@ -30,7 +31,7 @@ class ConnectionInfo:
             ``id`` clause of a Received field (RFC 5321 section 4.4).
         hostname: what the server called itself.
         peer: the client's address, such as ``192.0.2.1:40112`` or ``unix:``.
-        peer_ip: its IP address; None on a unix socket.
+        peer_host: its IP address as text; None on a unix socket.
         local: the address it connected to.
         started_at: when, in UTC.
         is_lmtp: whether this is LMTP.
@@ -54,7 +55,7 @@ class ConnectionInfo:
         "is_local",
         "local",
         "peer",
-        "peer_ip",
+        "peer_host",
         "started_at",
         "tls",
     )
@@ -65,7 +66,7 @@ class ConnectionInfo:
         id: str,  # noqa: A002 - the RFC's own word, and clear as an attribute
         hostname: str,
         peer: str,
-        peer_ip: IPv4Address | IPv6Address | None,
+        peer_host: str | None,
         local: str,
         started_at: datetime,
         is_lmtp: bool,
@@ -75,7 +76,7 @@ class ConnectionInfo:
         self.id = id
         self.hostname = hostname
         self.peer = peer
-        self.peer_ip = peer_ip
+        self.peer_host = peer_host
         self.local = local
         self.started_at = started_at
         self.is_lmtp = is_lmtp
@@ -86,6 +87,11 @@ class ConnectionInfo:
         self.identity: Identity | None = None
         self.envelope: Envelope | None = None
         self._close = close
+
+    @property
+    def peer_ip(self) -> IPv4Address | IPv6Address | None:
+        """The client's IP address; None on a unix socket."""
+        return None if self.peer_host is None else ip_address(self.peer_host)
 
     @property
     def user(self) -> str | None:
