@@ -41,8 +41,9 @@ _CITATION = re.compile(
     rf"(?: (?:section|appendix) (?P<one>{_NUMBER})(?![\w-])"
     rf"| (?:sections|appendices) (?P<many>{_NUMBER}(?:(?:, | and | to ){_NUMBER})+))?"
 )
-# A line end inside a citation, with the comment sign or indentation that follows it.
-_LINE_JOIN = re.compile(r"\s*\n[ \t]*(?:#:?[ \t]*)?")
+# A line end inside a citation, with the comment sign, the quotes of a string that goes
+# on, or the indentation around it.
+_LINE_JOIN = re.compile(r"\s*(?:(?:\\n)?[\"'])?\n[ \t]*(?:#:?[ \t]*|[rf]?[\"'])?")
 # A link to the text of an RFC is not a citation.
 _LINK = re.compile(r"\bhttps?://\S+")
 _OTHER_FORMS = re.compile(

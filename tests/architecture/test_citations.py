@@ -28,6 +28,7 @@ def cite(text: str) -> str:
     [
         "see @ 5321 section 4.2.",
         "see @ 5321 section\n    # 4.2: replies",
+        'text("see @ 5321 section\\n"\n    "4.2 for it")',
         "@ 5321 sections 4.2 and D",
         "@ 5321 appendix D",
         "@ 5321, and @ 2195",
