@@ -41,11 +41,13 @@ from smtpx.wire.commands import (
 from smtpx.wire.params import (
     DEFAULT_MAIL_OPTIONS,
     DEFAULT_RCPT_OPTIONS,
+    MAIL_PARAMETERS,
     BodyType,
     EncodeContext,
     MailOptions,
     Notify,
     OriginalRecipient,
+    Parameter,
     ParameterTable,
     RcptOptions,
     ReturnContent,
@@ -413,6 +415,20 @@ def test_encode_of_a_utf8_original_recipient() -> None:
     )
     assert parse_command(ascii_line[:-2]) == command
     assert parse_command(utf8_line[:-2]) == command
+
+
+@pytest.mark.parametrize("smtputf8", [False, True])
+def test_parameters_of_mail_know_whether_utf8_is_allowed(smtputf8: bool) -> None:
+    parameter = Parameter(
+        keyword="X",
+        command="MAIL",
+        decode=lambda value: value,
+        encode=lambda _value, context: str(context.smtputf8).encode(),
+        rfc="none",
+    )
+    table = {**MAIL_PARAMETERS, b"X": parameter}
+    command = Mail(None, MailOptions(smtputf8=smtputf8, extra={"X": 1}))
+    assert command.encode(table).endswith(b" X=%b\r\n" % str(smtputf8).encode())
 
 
 @pytest.mark.parametrize(
