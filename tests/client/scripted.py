@@ -260,6 +260,10 @@ class Scripted:
     def channel(self) -> ScriptedChannel:
         return self.runtime.channel
 
+    @property
+    def channels(self) -> list[ScriptedChannel]:
+        return self.runtime.channels
+
     def require_end(self) -> None:
         for channel in self.runtime.channels:
             channel.require_end()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeAlias,
 
 from smtpx.client.authentication import authenticate
 from smtpx.client.content import send_content
-from smtpx.client.link import Link, SourceError
+from smtpx.client.link import Link, SourceError, own_error
 from smtpx.client.message import (
     MessageSource,
     Payload,
@@ -592,7 +592,7 @@ class Conversation:
         """Close the connection if it is not in step; return what to raise."""
         link = self._link
         if link is None:
-            return error
+            return own_error(error)
         raised = link.translate(error)
         if not link.machine.is_in_step or isinstance(raised, ConnectionLost):
             link.abort()

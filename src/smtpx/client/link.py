@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from smtpx.wire.commands import Command
     from smtpx.wire.replies import Reply
 
-__all__ = ["Link", "Runtime", "SourceError"]
+__all__ = ["Link", "Runtime", "SourceError", "own_error"]
 
 
 class Runtime(Protocol):
@@ -65,6 +65,13 @@ class SourceError(Exception):
     It is told apart, since its `OSError` says nothing about the connection. It never
     leaves this package; the caller gets the cause.
     """
+
+
+def own_error(error: BaseException) -> BaseException:
+    """Return what the caller's code raised, if it was that; else the same error."""
+    if isinstance(error, SourceError) and error.__cause__ is not None:
+        return error.__cause__
+    return error
 
 
 class Link:
@@ -186,8 +193,8 @@ class Link:
     def translate(self, error: BaseException) -> BaseException:
         """Return the error to raise for what came from below; it may be the same."""
         phase, delivery = self.phase, self.delivery
-        if isinstance(error, SourceError) and error.__cause__ is not None:
-            return error.__cause__
+        if isinstance(error, SourceError):
+            return own_error(error)
         if isinstance(error, SendError):
             return error
         if isinstance(error, BadReply):
