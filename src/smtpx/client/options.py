@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from enum import StrEnum, unique
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -235,7 +236,7 @@ _TLS_BY_PORT: Final = {465: TLSMode.IMPLICIT, 587: TLSMode.REQUIRED}
 
 _AUTHORITY = re.compile(
     r"(?:(?P<user>[^:@]*)(?::(?P<password>[^@]*))?@)?"
-    r"(?:\[(?P<literal>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[^:@\[\]]+)|(?P<bare>[0-9A-Fa-f:]+))"
+    r"(?:\[(?P<literal>[^\]]+)\]|(?P<host>[^:@/\[\]\s]+)|(?P<bare>[0-9A-Fa-f:.]+))"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
 
@@ -302,8 +303,11 @@ def _parse_authority(text: str, scheme: _Scheme) -> Target:
     tls = scheme.tls
     if tls is None:
         tls = _TLS_BY_PORT.get(port, TLSMode.OPPORTUNISTIC)
+    literal = match["literal"] or match["bare"]
+    if literal is not None:
+        ip_address(literal)  # raises ValueError
     return Target(
-        host=match["literal"] or match["host"] or match["bare"],
+        host=literal or match["host"],
         port=port,
         tls=tls,
         is_lmtp=scheme.is_lmtp,
