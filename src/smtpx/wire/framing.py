@@ -76,8 +76,9 @@ def _has_bare_newline(octets: bytes) -> bool:
 
 def _normalize(octets: bytes) -> bytes:
     """Make every line end CR LF; a lone CR and a lone LF are line ends."""
-    lines = octets.replace(_CRLF, b"\n").replace(b"\r", b"\n")
-    return lines.replace(b"\n", _CRLF)
+    if b"\r" in octets:
+        octets = octets.replace(_CRLF, b"\n").replace(b"\r", b"\n")
+    return octets.replace(b"\n", _CRLF)
 
 
 # How much of CR LF "." CR LF stands right before the next octet. The CR of the second
@@ -270,7 +271,8 @@ class LineNormalizer:
         self._has_cr = data.endswith(b"\r")
         if self._has_cr:
             data = data[:-1]
-        if _has_bare_newline(data):
+        # Without a CR, as files on Unix are, there is nothing to be examined.
+        if b"\r" not in data or _has_bare_newline(data):
             data = _normalize(data)
         if data:
             self._is_line_start = data.endswith(b"\n")
