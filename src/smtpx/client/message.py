@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import email.encoders
+import email.errors
 import email.policy
 import io
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -257,6 +258,16 @@ _UTF8_FIELDS: Final = (
 )
 _parse_header = HeaderRegistry()
 
+# The standard library's parser has its bugs: "b@" is an IndexError, for one.
+_PARSER_ERRORS: Final = (
+    email.errors.MessageError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
 
 def _payload_of_message(message: AnyMessage) -> Payload:
     message = _prepare(message)
@@ -418,7 +429,10 @@ def _addresses(name: str, text: str) -> list[str]:
     Raises:
         BadAddress: what is between the commas is no address.
     """
-    header: Any = _parse_header(name, text)
+    try:
+        header: Any = _parse_header(name, text)
+    except _PARSER_ERRORS:
+        raise BadAddress(f"header field {name} is malformed: {text!a}") from None
     for defect in header.defects:
         if type(defect).__name__ == "InvalidHeaderDefect":
             raise BadAddress(f"header field {name}: {defect}")

@@ -108,6 +108,11 @@ def check_options(
     needs = _needs(registry, command)
     given = {item.name: getattr(options, item.name) for item in fields(options)}
     given |= given.pop("extra")
+    if given.get("body") is BodyType.BINARYMIME:
+        # RFC 3030 section 3: it goes in chunks, or not at all.
+        for keyword in ("BINARYMIME", "CHUNKING"):
+            if keyword not in capabilities:
+                raise _not_offered(keyword, "body BINARYMIME")
     for name, value in given.items():
         # SIZE is for the server's information only: it is left out where unknown.
         if value is None or value is False or value == () or name == "size":
@@ -115,11 +120,6 @@ def check_options(
         keywords = needs.get(name, [name])
         if not any(keyword in capabilities for keyword in keywords):
             raise _not_offered(keywords[0], f"option {name}")
-    if given.get("body") is BodyType.BINARYMIME:
-        # RFC 3030 section 3: it goes in chunks, or not at all.
-        for keyword in ("BINARYMIME", "CHUNKING"):
-            if keyword not in capabilities:
-                raise _not_offered(keyword, "body BINARYMIME")
 
 
 def _not_offered(keyword: str, what: str) -> NotSupported:

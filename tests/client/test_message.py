@@ -1,0 +1,401 @@
+"""The forms of a message, and what a header value must not do."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import io
+import tempfile
+from email.message import EmailMessage, Message
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+from typing import TYPE_CHECKING
+
+import pytest
+
+from smtpx.client.message import (
+    BLOCK_OCTETS,
+    addresses_of,
+    make_payload,
+    recipients_of,
+    sender_of,
+)
+from smtpx.errors import BadAddress, UnsafeOctets
+from tests.client.scripted import step
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from smtpx.client.message import MessageSource, Payload
+
+
+def payload_of(source: MessageSource) -> Payload:
+    return step(make_payload(source))
+
+
+def read(payload: Payload) -> list[bytes]:
+    async def collect() -> list[bytes]:
+        assert payload.blocks is not None
+        return [block async for block in payload.blocks]
+
+    return step(collect())
+
+
+def simple(**fields: str) -> EmailMessage:
+    message = EmailMessage()
+    for name, value in {"From": "a@a.test", "To": "b@b.test", **fields}.items():
+        message[name.replace("_", "-")] = value
+    message.set_content("hello\n")
+    return message
+
+
+# --- Octets and text. ---
+
+
+@pytest.mark.parametrize(
+    "source", [b"a\nb\rc", bytearray(b"a\nb\rc"), memoryview(b"a\nb\rc"), "a\nb\rc"]
+)
+def test_octets_are_normalised_at_once(source: MessageSource) -> None:
+    payload = payload_of(source)
+    assert payload.content == b"a\r\nb\r\nc\r\n"
+    assert payload.size == 9
+    assert payload.is_eight_bit is False
+    assert payload.utf8_reason == ""
+    assert payload.downgraded() is None
+
+
+def test_binary_octets_are_left_alone() -> None:
+    payload = step(make_payload(b"a\nb\0", is_binary=True))
+    assert payload.content == b"a\nb\0"
+
+
+@pytest.mark.parametrize(
+    ("octets", "is_eight_bit", "reason"),
+    [
+        (b"Subject: x\r\n\r\nbody", False, ""),
+        ("Subject: x\r\n\r\ngrå".encode(), True, ""),
+        ("Subject: x\n\ngrå".encode(), True, ""),
+        ("Subject: grå\r\n\r\nx".encode(), True, "header field Subject"),
+        ("X: 1\nSubject: grå".encode(), True, "header field Subject"),
+        # Another charset's: SMTPUTF8 is no help there.
+        (b"Subject: gr\xe5\r\n\r\nx", True, ""),
+        (b"X: gr\xe5\r\nY: gr\xc3\xa5\r\n\r\nx", True, "header field Y"),
+        (b"\r\n\r\n\xc3\xa5", True, ""),
+    ],
+)
+def test_what_octets_need(octets: bytes, is_eight_bit: bool, reason: str) -> None:
+    payload = payload_of(octets)
+    assert payload.is_eight_bit is is_eight_bit
+    assert payload.utf8_reason == reason
+
+
+def test_what_is_no_message() -> None:
+    with pytest.raises(TypeError, match="not int"):
+        payload_of(1)  # type: ignore[arg-type]
+
+
+# --- Streams. ---
+
+
+def test_file_is_read_in_blocks_and_knows_its_size() -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(b"skipped" + b"x" * 150_000)
+        file.seek(7)
+        payload = payload_of(file)
+        assert payload.content is None
+        assert payload.size == 150_000
+        assert payload.is_eight_bit is None
+        blocks = read(payload)
+    assert [len(block) for block in blocks] == [65_536, 65_536, 150_000 - 131_072]
+    assert b"".join(blocks) == b"x" * 150_000
+
+
+def test_file_that_cannot_be_sought_has_no_known_size() -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    class Reader:
+        def __init__(self) -> None:
+            self.left = [b"ab", b"c"]
+
+        def read(self, size: int) -> bytes:
+            return self.left.pop(0) if self.left else b""
+
+    for source in (Pipe(b"abc"), Reader()):
+        payload = payload_of(source)
+        assert payload.size is None
+        assert read(payload) == [b"abc"]
+
+
+def test_file_in_text_mode_is_refused() -> None:
+    with pytest.raises(TypeError, match="binary mode"):
+        payload_of(io.StringIO("text"))  # type: ignore[arg-type]
+
+
+def test_small_blocks_are_joined_and_large_ones_cut() -> None:
+    lines = [b"x" * 99 + b"\n"] * 2000
+    blocks = read(payload_of(iter(lines)))
+    assert [len(block) for block in blocks] == [BLOCK_OCTETS] * 3 + [200_000 - 196_608]
+    assert b"".join(blocks) == b"".join(lines)
+    assert [len(block) for block in read(payload_of([b"y" * 140_000]))] == [
+        BLOCK_OCTETS,
+        BLOCK_OCTETS,
+        140_000 - 2 * BLOCK_OCTETS,
+    ]
+    assert [len(block) for block in read(payload_of([b"z" * 131_072]))] == [
+        BLOCK_OCTETS,
+        BLOCK_OCTETS,
+    ]
+
+
+def test_async_iterable() -> None:
+    async def blocks() -> AsyncIterator[bytes]:
+        yield "Subject: grå\r\n\r\n".encode()
+        yield b"x"
+
+    payload = payload_of(blocks())
+    assert payload.utf8_reason == "header field Subject"
+    assert payload.is_eight_bit is True
+    assert read(payload) == ["Subject: grå\r\n\r\nx".encode()]
+
+
+def test_empty_stream() -> None:
+    payload = payload_of(iter(()))
+    assert payload.utf8_reason == ""
+    assert read(payload) == []
+
+
+def test_blocks_are_bytes() -> None:
+    async def texts() -> AsyncIterator[str]:
+        yield "x"
+
+    for source in (["x"], texts()):
+        with pytest.raises(TypeError, match="not str"):
+            payload_of(source)  # type: ignore[arg-type]
+
+
+# --- EmailMessage. ---
+
+
+def test_message_is_written_with_crlf_and_without_bcc() -> None:
+    message = simple(Bcc="secret@c.test", Resent_Bcc="secret@d.test", Subject="grå")
+    payload = payload_of(message)
+    assert payload.content is not None
+    assert b"secret" not in payload.content
+    assert b"Subject: =?utf-8?q?gr=C3=A5?=\r\n" in payload.content
+    assert payload.content.endswith(b"\r\nhello\r\n")
+    assert b"\n" not in payload.content.replace(b"\r\n", b"")
+    assert payload.size == len(payload.content)
+    assert message["Bcc"] == "secret@c.test"
+
+
+def test_older_message_class() -> None:
+    message = MIMEMultipart()
+    message["From"] = "a@a.test"
+    message["To"] = "b@b.test, C <c@c.test>"
+    message["Bcc"] = "d@d.test"
+    message.attach(MIMEText("grå\n", _charset="utf-8"))
+    payload = payload_of(message)
+    assert payload.content is not None
+    assert b"d@d.test" not in payload.content
+    assert addresses_of(message) == ("a@a.test", ["b@b.test", "c@c.test", "d@d.test"])
+
+
+def test_parsed_message_goes_through() -> None:
+    text = (
+        b"From: a@a.test\r\nTo: b@b.test\r\nX-Long: one\r\n two\r\n\tthree\r\n\r\nx\r\n"
+    )
+    for policy in (email.policy.default, email.policy.compat32):
+        payload = payload_of(email.message_from_bytes(text, policy=policy))
+        assert payload.content is not None
+        assert payload.content.replace(b"\r\n two\r\n\t", b" two\t") == (
+            text.replace(b"\r\n two\r\n\t", b" two\t")
+        )
+
+
+def test_body_over_127_can_be_downgraded() -> None:
+    message = simple()
+    message.set_content("grå\n", cte="8bit")
+    payload = payload_of(message)
+    assert payload.is_eight_bit is True
+    downgraded = payload.downgraded()
+    assert downgraded is not None
+    assert downgraded.content is not None
+    assert downgraded.content.isascii()
+    assert downgraded.is_eight_bit is False
+    parsed = email.message_from_bytes(downgraded.content, policy=email.policy.default)
+    assert parsed.get_content() == "grå\n"
+
+
+def test_binary_part_becomes_base64() -> None:
+    """The standard library writes lines, and would damage it."""
+    binary = bytes(range(256))
+    message = simple()
+    message.add_attachment(
+        binary, maintype="application", subtype="octet-stream", cte="binary"
+    )
+    payload = payload_of(message)
+    assert payload.content is not None
+    parsed = email.message_from_bytes(payload.content, policy=email.policy.default)
+    (attachment,) = parsed.iter_attachments()
+    assert attachment.get_content() == binary
+    (original,) = message.iter_attachments()
+    assert original["Content-Transfer-Encoding"] == "binary"
+
+
+@pytest.mark.parametrize("field", ["From", "To", "Cc", "Reply_To", "Sender"])
+def test_address_over_127_needs_smtputf8(field: str) -> None:
+    payload = payload_of(simple(**{field: "grå@b.test"}))
+    assert payload.utf8_reason == (
+        f"address grå@b.test in header field {field.replace('_', '-')}"
+    )
+    assert payload.content is not None
+    assert "grå@b.test".encode() in payload.content
+    assert payload.downgraded() is None
+
+
+def test_name_over_127_needs_nothing() -> None:
+    payload = payload_of(simple(To="Grå <b@b.test>"))
+    assert payload.utf8_reason == ""
+    assert payload.is_eight_bit is False
+
+
+# --- Header values that break out. ---
+
+
+def poisoned(name: str, value: str) -> Message:
+    message = Message()
+    message["From"] = "a@a.test"
+    message["To"] = "b@b.test"
+    message[name] = value
+    message.set_payload("x")
+    return message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x\r\nBcc: evil@x.test",
+        "x\nBcc: evil@x.test",
+        "x\rBcc: evil@x.test",
+        "x\r\n\r\nbody",
+        "x\n\nbody",
+        "x\n",
+        "x\0",
+    ],
+)
+def test_value_with_a_line_end_is_refused(value: str) -> None:
+    """CVE-2024-6923, CVE-2026-1299."""
+    with pytest.raises(UnsafeOctets, match="Subject"):
+        payload_of(poisoned("Subject", value))
+
+
+@pytest.mark.parametrize("name", ["X\r\nBcc", "X Y", "X\n", "", "Grå", "X: a\nBcc"])
+def test_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises((UnsafeOctets, ValueError)):
+        payload_of(poisoned(name, "evil@x.test"))
+
+
+def test_encoded_word_with_a_line_end_is_refused() -> None:
+    """Decoded and written again, it would be a field of its own."""
+    text = (
+        b"From: a@a.test\r\nTo: b@b.test\r\n"
+        b"Subject: =?utf-8?q?x=0D=0ABcc=3A_evil=40x=2Etest?=\r\n\r\nx\r\n"
+    )
+    message = email.message_from_bytes(text, policy=email.policy.default)
+    try:
+        payload = payload_of(message)
+    except UnsafeOctets:
+        return
+    assert payload.content is not None
+    assert b"\r\nBcc" not in payload.content
+
+
+def test_value_in_a_part_is_checked_too() -> None:
+    message = MIMEMultipart()
+    message["From"] = "a@a.test"
+    part = MIMEText("x")
+    part["X-Name"] = "a\r\n\r\n<script>"
+    message.attach(part)
+    with pytest.raises(UnsafeOctets, match="X-Name"):
+        payload_of(message)
+
+
+def test_field_that_appears_only_in_writing_is_refused() -> None:
+    """Whatever a policy makes of a value: what is written counts."""
+
+    class Loose(email.policy.EmailPolicy):
+        def fold_binary(self, name: str, value: str) -> bytes:
+            return f"{name}: {value}\r\nBcc: evil@x.test\r\n".encode()
+
+    message = email.message_from_bytes(b"From: a@a.test\r\n\r\nx", policy=Loose())
+    with pytest.raises(UnsafeOctets, match="field of its own"):
+        payload_of(message)
+
+
+# --- Addresses. ---
+
+
+def test_sender_goes_before_from() -> None:
+    message = simple(From="a@a.test, c@a.test", Sender="s@a.test")
+    assert sender_of(message) == "s@a.test"
+    del message["Sender"]
+    assert sender_of(message) == "a@a.test"
+
+
+def test_recipients_come_once_and_in_order() -> None:
+    message = simple(
+        To="b@b.test, Team: c@c.test, d@d.test;", Cc="b@b.test", Bcc="e@e.test"
+    )
+    assert recipients_of(message) == ["b@b.test", "c@c.test", "d@d.test", "e@e.test"]
+
+
+def test_resent_fields_are_preferred() -> None:
+    message = simple(
+        Resent_Date="Mon, 1 Jan 2024 00:00:00 +0000",
+        Resent_From="r@a.test",
+        Resent_To="x@x.test",
+        Resent_Bcc="y@x.test",
+    )
+    assert addresses_of(message) == ("r@a.test", ["x@x.test", "y@x.test"])
+    message["Resent-Sender"] = "s@a.test"
+    assert sender_of(message) == "s@a.test"
+
+
+def test_message_resent_twice_is_ambiguous() -> None:
+    message = email.message_from_string(
+        "Resent-Date: Mon, 1 Jan 2024 00:00:00 +0000\n"
+        "Resent-Date: Mon, 1 Jan 2024 00:00:00 +0000\nFrom: a@a.test\n\nx"
+    )
+    with pytest.raises(ValueError, match="more than once"):
+        sender_of(message)
+
+
+def test_missing_fields() -> None:
+    message = EmailMessage()
+    with pytest.raises(ValueError, match="no From"):
+        sender_of(message)
+    with pytest.raises(ValueError, match="no To, Cc or Bcc"):
+        recipients_of(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ('"a, b" <b@b.test>', ["b@b.test"]),
+        ('"evil@x.test" <b@b.test>', ["b@b.test"]),
+        ("b@b.test (evil@x.test)", ["b@b.test"]),
+        ('"two words"@b.test', ['"two words"@b.test']),
+    ],
+)
+def test_display_names_are_no_addresses(text: str, addresses: list[str]) -> None:
+    assert recipients_of(simple(To=text)) == addresses
+
+
+@pytest.mark.parametrize("text", ["<b@b.test> evil@x.test", "b@b.test c@c.test", "b@"])
+def test_malformed_addresses_are_refused(text: str) -> None:
+    message = Message()
+    message["To"] = text
+    with pytest.raises(BadAddress):
+        recipients_of(message)
