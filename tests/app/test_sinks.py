@@ -7,7 +7,6 @@ import mailbox
 import os
 import threading
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
@@ -275,7 +274,7 @@ def connection(*recipients: str, **facts: object) -> ConnectionInfo:
         id="abc123",
         hostname="mx.test",
         peer="192.0.2.1:4000",
-        peer_ip=ip_address("192.0.2.1"),
+        peer_host="192.0.2.1",
         local="192.0.2.2:25",
         started_at=datetime.now(UTC),
         is_lmtp=False,
@@ -314,8 +313,8 @@ def test_trace_fields_do_not_tell_recipients_of_each_other() -> None:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({"peer_ip": None}, b"from client.test (unix socket)\r\n"),
-        ({"peer_ip": ip_address("::1")}, b"from client.test ([IPv6:::1])\r\n"),
+        ({"peer_host": None}, b"from client.test (unix socket)\r\n"),
+        ({"peer_host": "::1"}, b"from client.test ([IPv6:::1])\r\n"),
         ({"hello_name": None}, b"from unknown ([192.0.2.1])\r\n"),
         ({"hello_name": "x\r\nBcc: v@x"}, b"from x??Bcc: v@x ([192.0.2.1])\r\n"),
         ({"hello_name": "x\u2028Bcc: v@x"}, b"from x?Bcc: v@x ([192.0.2.1])\r\n"),

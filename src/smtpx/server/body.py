@@ -102,7 +102,11 @@ class Body:
         return self._waiter is not None
 
     def feed(self, data: bytes) -> None:
-        """Add a block."""
+        """Add a block.
+
+        Args:
+            data: octets of the content, decoded.
+        """
         self.octets_received += len(data)
         if not self._is_discarded:
             self._blocks.append(data)
@@ -115,7 +119,11 @@ class Body:
         self._wake()
 
     def abort(self, reason: str) -> None:
-        """Take note that it never will be."""
+        """Take note that it never will be.
+
+        Args:
+            reason: why, for a log.
+        """
         self._reason = reason
         self._drop()
         self._wake()

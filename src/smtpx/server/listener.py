@@ -205,14 +205,22 @@ class Server:
     # ----------------------------------------------------------------- for connections
 
     def config_for(self, session: type[Session]) -> ServerConfig:
-        """Return the settings of the machine for sessions of a class; made once."""
+        """Return the settings of the machine for sessions of a class; made once.
+
+        Args:
+            session: the class; the hooks it overrides decide on AUTH.
+        """
         config = self._configs.get(session)
         if config is None:
             config = self._configs[session] = self._make_config(session)
         return config
 
     def opened(self, connection: Pump) -> Reply | None:
-        """Count a connection; return a reply to turn it away with."""
+        """Count a connection; return a reply to turn it away with.
+
+        Args:
+            connection: that was just made.
+        """
         self._connections.add(connection)
         if self._all_gone is not None:
             self._all_gone.clear()
@@ -231,7 +239,11 @@ class Server:
         return None
 
     def ended(self, connection: Pump) -> None:
-        """Count a connection no more."""
+        """Count a connection no more.
+
+        Args:
+            connection: whose session has ended.
+        """
         self._connections.discard(connection)
         host = connection.info.peer_host
         if host is not None:

@@ -120,6 +120,9 @@ class ConnectionInfo:
         """End this session now with a reply, by default 421 4.3.2.
 
         A message under way is aborted. Call it from the server's own thread.
+
+        Args:
+            reply: the last words to the client.
         """
         self._close(reply)
 
@@ -262,19 +265,35 @@ class Session:
         """A transaction ended, however it did; called once for each accepted MAIL."""
 
     async def verify(self, text: str) -> Reply | None:
-        """VRFY (RFC 5321 section 4.1.1.6). By default 252: try RCPT and see."""
+        """VRFY (RFC 5321 section 4.1.1.6). By default 252: try RCPT and see.
+
+        Args:
+            text: what to verify, as the client wrote it.
+        """
 
     async def expand(self, text: str) -> Reply | None:
-        """EXPN (RFC 5321 section 4.1.1.7). By default 502."""
+        """EXPN (RFC 5321 section 4.1.1.7). By default 502.
+
+        Args:
+            text: the list to expand, as the client wrote it.
+        """
 
     async def help(self, topic: str) -> Reply | None:
-        """HELP (RFC 5321 section 4.1.1.8). By default the verbs are listed."""
+        """HELP (RFC 5321 section 4.1.1.8). By default the verbs are listed.
+
+        Args:
+            topic: what is asked for; may be empty.
+        """
 
     async def check_password(self, user: str, password: str) -> bool:
         """Tell whether a password is right; overriding it switches AUTH on.
 
         Take as long for an unknown user as for a wrong password. Refuse with 454
         when it cannot be found out.
+
+        Args:
+            user: the name.
+            password: in clear; keep it out of logs.
         """
         raise Refuse(454, "4.7.0", "no passwords are known here")
 
@@ -282,13 +301,21 @@ class Session:
         """A client proved who it is; may it act as it asks (RFC 4954 section 4)?
 
         By default it may act as itself only.
+
+        Args:
+            identity: who it is, and as whom it wants to act.
         """
         if identity.authorize_as not in {"", identity.user}:
             raise Refuse(535, "5.7.8", "not allowed to act as somebody else")
         return None
 
     async def command(self, verb: str, argument: str) -> Reply | None:
-        """A verb that you registered. By default 502."""
+        """A verb that you registered. By default 502.
+
+        Args:
+            verb: in upper case.
+            argument: what follows it, as the client wrote it.
+        """
 
     async def closed(self, reason: str) -> None:
         """The session is over: always called, once, after every other hook.
