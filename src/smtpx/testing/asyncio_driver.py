@@ -32,7 +32,7 @@ from smtpx.testing.steps import (
     Wait,
 )
 
-__all__ = ["SkippingLoop", "play_asyncio"]
+__all__ = ["SkippingLoop", "play_asyncio", "settle"]
 
 _NAME = "asyncio server"
 
@@ -66,6 +66,12 @@ class SkippingLoop(asyncio.SelectorEventLoop):
     def skip(self, seconds: float) -> None:
         """Put the clock forward; timers that are due then fire next."""
         self._skipped += seconds
+
+
+async def settle() -> None:
+    """Let what was written arrive, and what it causes happen."""
+    for _ in range(_SETTLING_TURNS):
+        await asyncio.sleep(0)
 
 
 class _AsyncioPlay:
@@ -123,9 +129,9 @@ class _AsyncioPlay:
             case ServerSays() | ServerOctets():
                 await self.expect(step)
             case Wait():
-                await self.settle()
+                await settle()
                 self.loop.skip(step.seconds)
-                await self.settle()
+                await settle()
             case Signal():
                 await self.signal(step)
 
@@ -144,11 +150,6 @@ class _AsyncioPlay:
                 return await self.incoming.read(65_536)
         except (OSError, TimeoutError):
             return b""
-
-    async def settle(self) -> None:
-        """Let what was written arrive, and what it causes happen."""
-        for _ in range(_SETTLING_TURNS):
-            await asyncio.sleep(0)
 
     async def signal(self, signal: Signal) -> None:
         if signal.mark is Mark.TLS:

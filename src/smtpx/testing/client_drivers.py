@@ -11,6 +11,8 @@ and each gets its reply at once.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import dataclasses
 import inspect
 import ssl
@@ -22,6 +24,7 @@ from smtpx.client.aio import AsyncClient, AsyncLMTPClient
 from smtpx.client.blocking import Client, LMTPClient
 from smtpx.client.options import Chunking, ClientOptions, Timeouts, TLSMode
 from smtpx.errors import SendError
+from smtpx.testing.asyncio_driver import SkippingLoop, settle
 from smtpx.testing.script_server import PATIENCE_SECONDS, ScriptServer
 from smtpx.testing.scripted import render
 from smtpx.testing.settings import server_options
@@ -254,6 +257,7 @@ _OPTION_VALUES: Mapping[str, Callable[[str], object]] = {
     "tls": TLSMode,
     "chunking": Chunking,
     "hello_name": str,
+    "server_hostname": str,
     "mechanisms": lambda value: tuple(value.split(",")),
 }
 _SWITCHES = {"": True, "yes": True, "no": False}
@@ -268,7 +272,10 @@ def client_options(
         "tls_context": tls,
         "server_hostname": server_options(transcript).hostname,
         "hello_name": "client.test",
-        "timeouts": Timeouts(total=PATIENCE_SECONDS),
+        # Where time passes on a clock of our own, that of a phase is what counts.
+        "timeouts": Timeouts(
+            total=None if transcript.needs_clock else PATIENCE_SECONDS
+        ),
     }
     auth = None
     for action in transcript.actions:
@@ -293,6 +300,8 @@ class _ClientPlay:
         driver: str,
         server_tls: ssl.SSLContext | None,
         client_tls: ssl.SSLContext | None,
+        *,
+        skip: Callable[[float], None] | None = None,
     ) -> None:
         self.transcript = transcript
         self.driver = driver
@@ -304,7 +313,7 @@ class _ClientPlay:
             self.calls = list(action_calls(transcript))
         self.options, self.auth = client_options(transcript, client_tls)
         self.is_lmtp = transcript.has_setting("lmtp")
-        self.server = ScriptServer(transcript, steps, driver, server_tls)
+        self.server = ScriptServer(transcript, steps, driver, server_tls, skip=skip)
         scheme = "lmtp" if self.is_lmtp else "smtp"
         self.url = f"{scheme}://127.0.0.1:{self.server.port}"
         self.problem: TranscriptMismatch | None = None
@@ -426,8 +435,25 @@ def play_async_client(
         finally:
             await client.close()
 
-    play = _ClientPlay(transcript, "async client", server_tls, client_tls)
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, SkippingLoop)  # noqa: S101 - made above
+
+        async def pass_time(seconds: float) -> None:
+            await settle()
+            loop.skip(seconds)
+            await settle()
+
+        def skip(seconds: float) -> None:
+            # Called by the script's thread, which goes on when what was due is done; or
+            # when the client needs its loop no more.
+            passing = asyncio.run_coroutine_threadsafe(pass_time(seconds), loop)
+            with contextlib.suppress(concurrent.futures.CancelledError):
+                passing.result()
+
+        play = _ClientPlay(
+            transcript, "async client", server_tls, client_tls, skip=skip
+        )
         runner.run(main(play))
     play.finish()
 

@@ -38,7 +38,8 @@ class Certificates:
 def drivers_for(transcript: Transcript) -> tuple[str, ...]:
     r"""The names of the drivers that can play a transcript.
 
-    The core has no clock, so only ``asyncio`` plays one in which time passes. One that
+    The core and the blocking client have no clock that can be put forward, so only
+    the asyncio drivers play one in which time passes. One that
     is about what comes in ``one-segment`` is not played octet by octet.
 
     >>> from smtpx.testing.transcripts import parse_transcript
@@ -50,7 +51,7 @@ def drivers_for(transcript: Transcript) -> tuple[str, ...]:
         names += () if transcript.needs_clock else CORE_DRIVERS
         names.append("asyncio")
     if "client" in transcript.plays:
-        names += CLIENT_DRIVERS
+        names += ["async-client"] if transcript.needs_clock else CLIENT_DRIVERS
     if "server" in transcript.plays and transcript.has_setting("one-segment"):
         names.remove("octets")
     return tuple(names)

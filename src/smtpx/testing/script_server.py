@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from smtpx.testing.steps import (
     ClientSays,
@@ -36,6 +36,7 @@ class ScriptServer(threading.Thread):
         steps: what to play.
         driver: who plays, for messages.
         tls: the certificate, for ``== TLS ==``.
+        skip: puts the client's clock forward, for ``== WAIT 300s ==``.
 
     Attributes:
         port: that it listens on.
@@ -48,12 +49,16 @@ class ScriptServer(threading.Thread):
         steps: Sequence[Step],
         driver: str,
         tls: ssl.SSLContext | None,
+        *,
+        skip: Callable[[float], None] | None = None,
     ) -> None:
         super().__init__(name="smtpx-script", daemon=True)
         self._transcript = transcript
         self._steps = steps
         self._driver = driver
         self._tls = tls
+        self._skip = skip
+        self._is_tls_over = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(PATIENCE_SECONDS)
         self.port: int = self._listener.getsockname()[1]
@@ -83,16 +88,32 @@ class ScriptServer(threading.Thread):
             case ClientSays():
                 self._expect(step)
             case Wait():
-                raise TranscriptError(
-                    f"{self._transcript.name}:{step.number}: a client has no clock here"
-                )
+                if self._skip is None:
+                    raise TranscriptError(
+                        f"{self._transcript.name}:{step.number}: there is no clock here"
+                    )
+                self._skip(step.seconds)
             case Signal(mark=Mark.TLS):
                 context = self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                self._peer = context.wrap_socket(self._peer, server_side=True)
+                # A client may refuse the certificate; what it does then is written.
+                with contextlib.suppress(ssl.SSLError):
+                    self._peer = context.wrap_socket(self._peer, server_side=True)
             case Signal(mark=Mark.CLOSE):
                 self._peer.close()
+            case Signal(mark=Mark.END_TLS):
+                self._end_tls()
             case Signal():
                 self._expect_end(step.number)
+
+    def _end_tls(self) -> None:
+        """Say that TLS ends, and go on in plaintext without waiting for an answer."""
+        self._peer.settimeout(0)
+        with contextlib.suppress(OSError):
+            if isinstance(self._peer, ssl.SSLSocket):
+                self._peer.unwrap()
+        self._peer = socket.socket(fileno=self._peer.detach())
+        self._is_tls_over = True
+        self._peer.settimeout(PATIENCE_SECONDS)
 
     def _send(self, octets: bytes) -> None:
         # A client that closed at once, as it may after what it did not like to hear,
@@ -116,6 +137,8 @@ class ScriptServer(threading.Thread):
         heard = self._receive(1)
         if heard:
             heard += self._rest()
+        # Behind the end of TLS its records, an alert at most, are no words.
+        if heard and not (self._is_tls_over and heard[1:2] == b"\x03"):
             raise self._mismatch(number, "the client said more", heard)
 
     def _receive(self, count: int) -> bytes:

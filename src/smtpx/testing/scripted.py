@@ -6,6 +6,7 @@ the one that runs a `smtpx.Session` behind a socket. So a hook behaves the same 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 from collections.abc import Callable, Mapping
@@ -44,6 +45,10 @@ class ScriptedFailure(Exception):
 
     def __init__(self) -> None:
         super().__init__("the text of an exception is no business of a client")
+
+
+class ScriptedHang(Exception):
+    """Where ``hang`` is written: the hook is to wait for ever."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,11 +112,12 @@ class Script:
         Raises:
             Refuse: the line is ``refuse``.
             ScriptedFailure: the line is ``fail``.
+            ScriptedHang: the line is ``hang``.
         """
         for reaction in self._reactions:
             if reaction.hook == hook and reaction.argument in (None, argument):
                 if reaction.reply is None:
-                    raise ScriptedFailure
+                    raise ScriptedFailure if reaction.kind == "fail" else ScriptedHang
                 if reaction.kind == "reply":
                     return reaction.reply
                 enhanced = reaction.reply.enhanced
@@ -130,8 +136,7 @@ class Script:
             return Reply(refusal.code, refusal.enhanced, refusal.text)
 
     def is_right(self, user: str, password: str) -> bool:
-        """Whether a password is right, unless the check is to fail."""
-        self.react("login", user)
+        """Whether a password is right."""
         return self._logins.get(user) == password
 
 
@@ -156,34 +161,41 @@ class ScriptedSession(Session):
         self._script = script
         self._received = received
 
+    async def _react(self, hook: str, argument: str = "") -> Reply | None:
+        try:
+            return self._script.react(hook, argument)
+        except ScriptedHang:
+            await asyncio.Event().wait()
+            raise
+
 
 class _Hooks(ScriptedSession):
     """Every hook; `session_class` takes those that a transcript needs."""
 
     async def connected(self) -> Reply | None:
-        return self._script.react("connected")
+        return await self._react("connected")
 
     async def hello(self, name: str) -> Reply | None:
-        return self._script.react("hello", name)
+        return await self._react("hello", name)
 
     async def mail(
         self, reverse_path: Mailbox | None, options: MailOptions
     ) -> Reply | None:
         self._received.mail = options
-        return self._script.react("mail", path_text(reverse_path))
+        return await self._react("mail", path_text(reverse_path))
 
     async def rcpt(self, forward_path: Mailbox, options: RcptOptions) -> Reply | None:
         self._received.rcpt[str(forward_path)] = options
-        return self._script.react("rcpt", str(forward_path))
+        return await self._react("rcpt", str(forward_path))
 
     async def start_data(self) -> Reply | None:
-        return self._script.react("start_data")
+        return await self._react("start_data")
 
     async def data(self, body: Body) -> Reply | None:
         if self._script.ignores_body:
-            return self._script.react("data")
+            return await self._react("data")
         content = await body.read()
-        reply = self._script.react("data")
+        reply = await self._react("data")
         envelope = self.envelope
         self._received.messages.append(
             Delivered(
@@ -203,22 +215,23 @@ class _Hooks(ScriptedSession):
         return reply
 
     async def verify(self, text: str) -> Reply | None:
-        return self._script.react("verify", text)
+        return await self._react("verify", text)
 
     async def expand(self, text: str) -> Reply | None:
-        return self._script.react("expand", text)
+        return await self._react("expand", text)
 
     async def help(self, topic: str) -> Reply | None:
-        return self._script.react("help", topic)
+        return await self._react("help", topic)
 
     async def check_password(self, user: str, password: str) -> bool:
+        await self._react("login", user)
         return self._script.is_right(user, password)
 
     async def authorize(self, identity: Identity) -> Reply | None:
-        return self._script.react("authorize", identity.user)
+        return await self._react("authorize", identity.user)
 
     async def command(self, verb: str, argument: str) -> Reply | None:
-        return self._script.react("command", f"{verb} {argument}".strip())
+        return await self._react("command", f"{verb} {argument}".strip())
 
     async def closed(self, reason: str) -> None:
         received = self._received

@@ -235,12 +235,12 @@ class CoreSession:
     def _question(self, event: events.AuthQuestion) -> None:
         question = event.question
         assert isinstance(question, CheckPassword), question  # noqa: S101
-        try:
-            is_right = self._script.is_right(question.user, question.password)
-        except ScriptedFailure:
+        # What keeps the check from an answer is temporary (RFC 4954 section 6).
+        if self._hook("login", question.user) is not None:
             self.machine.answer(replies.AUTH_UNAVAILABLE)
-        else:
-            self.machine.answer_question(is_right)
+            return
+        is_right = self._script.is_right(question.user, question.password)
+        self.machine.answer_question(is_right)
 
     def _authenticated(self, event: events.Authenticated) -> None:
         identity = event.identity

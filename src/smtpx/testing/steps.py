@@ -70,6 +70,7 @@ class Mark(enum.Enum):
     TLS = "TLS"
     CLOSE = "CLOSE"
     HANG_UP = "HANG UP"
+    END_TLS = "END TLS"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -203,10 +204,10 @@ class Reaction:
 
     Attributes:
         number: the line in the file.
-        kind: ``refuse``, ``reply`` or ``fail``.
+        kind: ``refuse``, ``reply``, ``fail`` or ``hang``.
         hook: one of `HOOKS`.
         argument: the address, name or text it applies to; ``None`` for any.
-        reply: what it answers; ``None`` for ``fail``.
+        reply: what it answers; ``None`` for ``fail`` and ``hang``.
     """
 
     number: int

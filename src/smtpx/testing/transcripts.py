@@ -29,16 +29,18 @@ The lines of the conversation:
 - ``S| octets``: octets of the server, exactly as written.
 - ``== TLS ==``: both sides negotiate TLS. ``== CLOSE ==``: the server closes.
   ``== HANG UP ==``: the client is gone. ``== WAIT 3s ==``: time passes, on a fake
-  clock.
+  clock. ``== END TLS ==``: the writer of the script says that TLS ends, and what it
+  says then is in plaintext.
 
 The lines about the conversation:
 
 - ``with name=value name ...``: options of the server, or of the test; ``with
   free-texts`` compares codes alone, for examples whose texts are another server's;
   ``with one-segment`` is for what must not be parted.
-- ``refuse|reply|fail hook [argument] [code [enhanced] text]``: what a hook of the
-  session does. ``fail`` raises an unforeseen exception. ``login user password``: who
-  may log in. ``ignore body``: the data hook returns without reading.
+- ``refuse|reply|fail|hang hook [argument] [code [enhanced] text]``: what a hook of
+  the session does. ``fail`` raises an unforeseen exception, ``hang`` never returns.
+  ``login user password``: who may log in. ``ignore body``: the data hook returns
+  without reading.
 - ``client ...``: what the client is asked to do, ``-> raised Name key=value`` or ``->
   accepted=...`` behind it what comes of it; ``M: text``: a line of the message that it
   sends. ``for server`` or ``for client``: play one side only.
@@ -217,8 +219,8 @@ class _Reader:
             rest.pop(0) if rest and not re.fullmatch("[1-5][0-9]{2}", rest[0]) else None
         )
         reply = _parse_reply(" ".join(rest)) if rest else None
-        if (reply is None) is not (kind == "fail"):
-            raise self.error("refuse and reply need a reply, fail takes none")
+        if (reply is None) is not (kind in {"fail", "hang"}):
+            raise self.error("refuse and reply need a reply, fail and hang take none")
         self.reactions.append(Reaction(self.number, kind, hook, argument, reply))
 
     def login(self, line: str) -> None:
@@ -266,6 +268,7 @@ class _Reader:
         "refuse": reaction,
         "reply": reaction,
         "fail": reaction,
+        "hang": reaction,
         "login": login,
         "ignore": ignore,
         "for": play,
