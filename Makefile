@@ -13,21 +13,22 @@ PYTEST := $(PY) -m pytest
 help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-# The library with its core dependencies: enough for the demo.
-$(VENV)/.runtime: pyproject.toml
+# The library with its core dependencies, and what makes the demo's certificates.
+$(VENV)/.demo: pyproject.toml requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -e . "$$(grep '^trustme==' requirements-dev.txt)"
 	@touch $@
 
 # The library with its extras, and the tools of the checks.
 $(VENV)/.dev: pyproject.toml requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $(VENV)/.runtime $@
+	@touch $(VENV)/.demo $@
 
 setup: $(VENV)/.dev  ## make the virtual environment
 
-demo: $(VENV)/.runtime  ## receive and send a message, both ends in one process
+demo: $(VENV)/.demo  ## send messages of all kinds to a server here, and compare what arrives
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev  ## doctests and tests, without the heavy ones
