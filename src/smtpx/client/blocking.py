@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from smtpx.client.conversation import Conversation
+from smtpx.client.conversation import Conversation, describe
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.net import blocking
 from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
@@ -151,7 +151,7 @@ class Client:
         self.quit()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._conversation.description}>"
+        return f"<{type(self).__name__} {describe(self._conversation)}>"
 
     # What is known.
 
@@ -471,7 +471,20 @@ class Client:
     ) -> SendResult:
         """Connect, send a message and quit, all within the total time.
 
-        Arguments and errors are those of `send` and `connect`.
+        Args:
+            message: as for `send`.
+            sender: likewise.
+            recipients: likewise.
+            options: parameters of MAIL.
+            rcpt_options: parameters of RCPT, for all or by recipient.
+            require_all: send nothing unless every recipient is accepted.
+
+        Returns:
+            What became of the message, for each recipient.
+
+        Raises:
+            SendError: as `send` and `connect` do.
+            ValueError: an address or header field is malformed.
         """
         _require_blocking(message)
         return _run(

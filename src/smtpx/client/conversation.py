@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from smtpx.net.tls import TLSInfo
     from smtpx.wire.replies import Reply
 
-__all__ = ["AnyAuth", "Conversation", "RcptOptionsOf", "Recipients"]
+__all__ = ["AnyAuth", "Conversation", "RcptOptionsOf", "Recipients", "describe"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -195,19 +195,8 @@ class Conversation:
         """
         return self.capabilities.get(keyword)
 
-    @property
-    def description(self) -> str:
-        """Where it connects, and the state of the connection, for people."""
-        link = self._link
-        target = (
-            str(self._target)
-            if self._target.host or self._target.path
-            else ("socket" if link is None else link.channel.peer)
-        )
-        return f"{target}: {'closed' if link is None else link.machine.state}"
-
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.description}>"
+        return f"<{type(self).__name__} {describe(self)}>"
 
     # Opening and closing.
 
@@ -570,7 +559,20 @@ class Conversation:
     ) -> SendResult:
         """Connect, send a message and quit, all within the total time.
 
-        Arguments and errors are those of `send` and `connect`.
+        Args:
+            message: as for `send`.
+            sender: likewise.
+            recipients: likewise.
+            options: parameters of MAIL.
+            rcpt_options: parameters of RCPT, for all or by recipient.
+            require_all: send nothing unless every recipient is accepted.
+
+        Returns:
+            What became of the message, for each recipient.
+
+        Raises:
+            SendError: as `send` and `connect` do.
+            ValueError: an address or header field is malformed.
         """
         order = _order(message, sender, recipients, options, rcpt_options, require_all)
         payload = await _payload_for(message, options)
@@ -798,6 +800,15 @@ class Conversation:
             self._link = None
             return await self._connect()
         return link
+
+
+def describe(client: Conversation) -> str:
+    """Say where a client connects, and the state of its connection, for people."""
+    link, target = client._link, client._target
+    where = str(target)
+    if not target.host and target.path is None:
+        where = "socket" if link is None else link.channel.peer
+    return f"{where}: {'closed' if link is None else link.machine.state}"
 
 
 def _may_try_again(link: Link, error: BaseException) -> bool:
