@@ -71,6 +71,8 @@ class ServerConfig:
         Returns:
             Their names in upper case, the preferred one first.
         """
+        if self.requires_tls and not is_tls:
+            return ()  # AUTH would be refused like everything else
         protected = is_tls or (is_local and self.trusts_local_clients)
         return tuple(
             name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class TLSInfo:
     cipher: str
     cipher_bits: int
     server_hostname: str | None = None
-    peer_certificate: bytes | None = None
+    peer_certificate: bytes | None = field(default=None, repr=False)
     is_verified: bool = False
     protocol: str | None = None
 
