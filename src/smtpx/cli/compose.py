@@ -14,6 +14,8 @@ from typing import Final
 
 import click
 
+from smtpx.client.message import recipients_of, sender_of
+
 __all__ = ["Draft", "address_fields", "compose"]
 
 
@@ -141,13 +143,16 @@ def _set_texts(message: EmailMessage, draft: Draft) -> None:
 
 
 def _set_addresses(message: EmailMessage, name: str, values: tuple[str, ...]) -> None:
-    _set(message, name, ", ".join(values))
-    header = message[name]
-    if header.defects or not header.addresses:
+    text = ", ".join(values)
+    try:
+        message[name] = text
+        # What a client will find there; header objects themselves take anything.
+        (sender_of if name == "From" else recipients_of)(message)
+    except (ValueError, IndexError):  # on "x@" the standard library's parser trips
         raise click.UsageError(
-            f"--{name.lower()} {', '.join(values)!r} is no address: write "
-            "a@example.com or 'Name <a@example.com>'"
-        )
+            f"--{name.lower()} {text!r} is no address: write a@example.com or "
+            "'Name <a@example.com>'"
+        ) from None
 
 
 def _set(message: EmailMessage, name: str, value: str) -> None:

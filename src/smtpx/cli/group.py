@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,7 @@ Send and receive mail: SMTP, ESMTP and LMTP.
 \b
 Try it in two terminals:
   smtpx serve
-  smtpx send -s localhost:2525 -f me@example.com -t you@example.com --body Hello
+  smtpx send -s localhost:2525 -f me@x.test -t you@x.test --body Hello
 """
 
 
@@ -52,21 +53,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         status = cli.main(arguments, prog_name="smtpx", standalone_mode=False)
-    except click.UsageError as error:
-        return _usage_error(error)
-    except click.ClickException as error:
-        return _tell(error.format_message(), ExitCode.CANNOT_CREATE)
-    except (click.Abort, KeyboardInterrupt):
-        return _tell("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output had enough. The interpreter would fail once more
         # when it flushes.
         sys.stdout = sys.stderr
         return ExitCode.OK
-    except (Failure, SMTPXError, OSError, ValueError, ImportError) as error:
+    except KeyboardInterrupt:
+        return _tell("interrupted", ExitCode.INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("SMTPX_TRACEBACK"):
+            raise
+        return _fail(error)
+    return int(status or 0)
+
+
+_KNOWN: Final = (Failure, SMTPXError, OSError, ValueError, ImportError)
+
+
+def _fail(error: Exception) -> ExitCode:
+    """Tell what went wrong on one line."""
+    if isinstance(error, click.UsageError):
+        return _usage_error(error)
+    if isinstance(error, click.ClickException):
+        return _tell(error.format_message(), ExitCode.CANNOT_CREATE)
+    if isinstance(error, click.Abort):
+        return _tell("interrupted", ExitCode.INTERRUPTED)
+    if isinstance(error, _KNOWN):
         failure = explain(error)
         return _tell(str(failure), failure.code)
-    return int(status or 0)
+    return _tell(
+        f"this is a fault of smtpx: {type(error).__name__}: {error}; "
+        "SMTPX_TRACEBACK=1 shows where",
+        ExitCode.SOFTWARE,
+    )
 
 
 def _usage_error(error: click.UsageError) -> ExitCode:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -10,6 +9,7 @@ import click
 from smtpx.app.passwords import hash_password
 from smtpx.cli.failures import ExitCode, Failure
 from smtpx.cli.options import SectionedCommand
+from smtpx.cli.screen import can_ask
 
 __all__ = ["passwd"]
 
@@ -24,7 +24,7 @@ def passwd(user: str) -> None:
     """
     if not user.strip() or ":" in user or not user.isprintable() or user[0] == "#":
         raise click.UsageError("the name of a user has no colon, and is not empty")
-    if os.isatty(0):
+    if can_ask():
         password = click.prompt(
             f"Password for {user}", hide_input=True, confirmation_prompt=True, err=True
         )

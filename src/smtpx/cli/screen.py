@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,7 @@ from smtpx.app.sinks import printable
 if TYPE_CHECKING:
     from smtpx.wire.replies import Reply
 
-__all__ = ["Screen", "reply_text"]
+__all__ = ["Screen", "can_ask", "reply_text"]
 
 
 def reply_text(reply: Reply) -> str:
@@ -23,6 +24,11 @@ def reply_text(reply: Reply) -> str:
         reply: of a server, which may hold anything.
     """
     return printable(" ".join(str(reply).split()))
+
+
+def can_ask() -> bool:
+    """Say whether there is somebody to ask for a password."""
+    return sys.stdin.isatty()
 
 
 class Screen:

@@ -217,7 +217,7 @@ Servers:
 Examples:
   smtpx send -s smtp://mail.example.com:587 -u alice report.eml
   smtpx send -f a@example.com -t b@example.net --subject Hi --body 'Hello!'
-  smtpx send -f a@example.com -t b@example.net --body @note.txt --attach plan.pdf
+  smtpx send -f a@example.com -t b@example.net --body @text --attach plan.pdf
   generate | smtpx send -s lmtp+unix:///run/dovecot/lmtp -t bob - -v
 
 \b

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +20,7 @@ from rich.progress import (
 from smtpx.app.sinks import printable
 from smtpx.cli.compose import Draft, address_fields, compose
 from smtpx.cli.failures import ExitCode, Failure, explain
-from smtpx.cli.screen import Screen, reply_text
+from smtpx.cli.screen import Screen, can_ask, reply_text
 from smtpx.cli.sources import Source, built_source, file_source
 from smtpx.client.blocking import Client
 from smtpx.client.message import recipients_of, sender_of
@@ -224,7 +223,7 @@ class Sending:
         if password is None and arguments.user is None:
             password = target.password
         if password is None:
-            if not os.isatty(0):
+            if not can_ask():
                 raise Failure(
                     ExitCode.USAGE,
                     f"there is no password for {user}: set SMTPX_PASSWORD, or use "

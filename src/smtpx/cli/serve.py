@@ -98,7 +98,7 @@ _OPTIONS: Final = [
 _EPILOG: Final = """
 \b
 Addresses, 127.0.0.1:2525 by default:
-  HOST:PORT               SMTP; port 0 takes a free one, :25 is every interface
+  HOST:PORT               SMTP; port 0 is a free one, :25 every interface
   smtps://HOST:PORT       TLS from the start
   lmtp://HOST:PORT        LMTP
   unix:/PATH              SMTP over a unix socket
