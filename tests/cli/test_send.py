@@ -443,11 +443,13 @@ def test_wrong_use_is_one_line(run: Runner, arguments: list[str], said: str) -> 
         (["no-such.eml"], 66, "no-such.eml: No such file or directory"),
         ([*PEOPLE, "--body", "@no-such.txt"], 66, "no-such.txt: No such file"),
         (["{empty}"], 65, "there is no message in it"),
-        (["{headless}"], 65, "no From: give the sender, with --from and --to"),
+        (["{headless}"], 65, "has no From; name sender and recipients with --from"),
+        (["{bad}"], 65, "holds something that is no address; name sender"),
+        (["{worse}"], 65, "local part with no domain; name sender"),
         ([*PEOPLE, "--body", "x", "--reverse-path", "a b@c"], 65, "not sent"),
         ([*PEOPLE, "--body", "x", "--hello-name", "a\r\nMAIL"], 65, "control octet"),
         ([*PEOPLE, "--body", "x", "--envid", "ä"], 69, "DSN"),
-        ([*PEOPLE, "--body", "x", "--ca-file", "{empty}"], 71, ""),
+        ([*PEOPLE, "--body", "x", "--ca-file", "{empty}"], 66, "is no PEM file"),
     ],
 )
 def test_wrong_input_is_one_line(
@@ -458,9 +460,15 @@ def test_wrong_input_is_one_line(
     code: int,
     said: str,
 ) -> None:
-    names = {"empty": tmp_path / "empty", "headless": tmp_path / "headless"}
-    names["empty"].write_bytes(b"")
-    names["headless"].write_bytes(b"just text\n")
+    names = {}
+    for name, octets in [
+        ("empty", b""),
+        ("headless", b"just text\n"),
+        ("bad", b"From: a@b.c\nTo: x@\n\nhi\n"),
+        ("worse", b"From: a@b.c\nTo: =?x\n\nhi\n"),
+    ]:
+        names[name] = tmp_path / name
+        names[name].write_bytes(octets)
     words = [word.format(**names) for word in arguments]
     ran = run("send", "-s", inbox.url, words)
     assert (ran.code, ran.out) == (code, "")

@@ -195,7 +195,7 @@ def _attach(message: EmailMessage, path: Path) -> None:
     if kind is None or encoding is not None:
         kind = "application/octet-stream"
     main, _, sub = kind.partition("/")
-    if kind == "message/rfc822":
+    if path.suffix.lower() == ".eml":
         inner = email.message_from_bytes(data, policy=SMTP)
         message.add_attachment(inner, filename=path.name)
     elif main in {"message", "multipart"}:

@@ -32,7 +32,7 @@ from smtpx.client.options import (
     TLSMode,
     parse_url,
 )
-from smtpx.errors import RecipientsRefused, SendError, SMTPXError
+from smtpx.errors import BadSyntax, RecipientsRefused, SendError, SMTPXError
 from smtpx.net.tls import client_context
 from smtpx.wire.envelope import Delivery, RecipientResult, SendResult
 from smtpx.wire.params import (
@@ -45,6 +45,7 @@ from smtpx.wire.params import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
 __all__ = ["SendArguments", "Sending"]
@@ -172,10 +173,8 @@ class Sending:
             sender = sender_of(given if arguments.sender else header)
             has_recipients = bool(arguments.draft.recipients)
             recipients = recipients_of(given if has_recipients else header)
-        except ValueError as error:
-            raise Failure(
-                ExitCode.DATA, f"{source.name}: {error}, with --from and --to"
-            ) from None
+        except (ValueError, IndexError) as error:
+            raise _without_address(source, error) from None
         if arguments.reverse_path is not None:
             sender = arguments.reverse_path.removeprefix("<").removesuffix(">")
         return sender, recipients
@@ -192,12 +191,7 @@ class Sending:
             timeouts = Timeouts(**dict.fromkeys(names, arguments.timeout))
         options = ClientOptions(
             tls=None if arguments.tls is None else TLSMode(arguments.tls),
-            tls_context=client_context(
-                ca_file=arguments.ca_file,
-                certificate=arguments.client_cert,
-                key=arguments.client_key,
-                verify=not arguments.insecure,
-            ),
+            tls_context=self._tls_context(),
             server_hostname=arguments.server_name,
             hello_name=arguments.hello_name,
             local_address=arguments.local_address,
@@ -209,6 +203,22 @@ class Sending:
         )
         auth = self._auth(target)
         return Client(arguments.server, options=options, auth=auth)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        arguments = self._arguments
+        try:
+            return client_context(
+                ca_file=arguments.ca_file,
+                certificate=arguments.client_cert,
+                key=arguments.client_key,
+                verify=not arguments.insecure,
+            )
+        except OSError as error:
+            raise Failure(
+                ExitCode.NO_INPUT,
+                f"--ca-file, --client-cert or --client-key is no PEM file with that in "
+                f"it: {explain(error)}",
+            ) from None
 
     def _auth(self, target: Target) -> Auth | None:
         """Find out whom to log in as; ask for the password if it is nowhere."""
@@ -339,3 +349,17 @@ class Sending:
             said = "" if one.reply is None else reply_text(one.reply)
             line = f"  {word}  {printable(one.recipient):{width}}  {said}".rstrip()
             self._screen.result(line, color=None if one.is_accepted else "red")
+
+
+def _without_address(source: Source, error: Exception) -> Failure:
+    """Say that a header does not tell who a message is from, or for."""
+    text = "a header field holds something that is no address"
+    if isinstance(error, BadSyntax):
+        text = error.text
+    elif isinstance(error, ValueError):
+        text = str(error).partition(": ")[0]
+    return Failure(
+        ExitCode.DATA,
+        f"{printable(source.name)}: {text}; name sender and recipients with --from "
+        "and --to",
+    )
