@@ -444,7 +444,7 @@ def test_wrong_use_is_one_line(run: Runner, arguments: list[str], said: str) -> 
         ([*PEOPLE, "--body", "@no-such.txt"], 66, "no-such.txt: No such file"),
         (["{empty}"], 65, "there is no message in it"),
         (["{headless}"], 65, "has no From; name sender and recipients with --from"),
-        (["{bad}"], 65, "holds something that is no address; name sender"),
+        (["{bad}"], 65, "; name sender and recipients with --from"),
         (["{worse}"], 65, "local part with no domain; name sender"),
         ([*PEOPLE, "--body", "x", "--reverse-path", "a b@c"], 65, "not sent"),
         ([*PEOPLE, "--body", "x", "--hello-name", "a\r\nMAIL"], 65, "control octet"),
