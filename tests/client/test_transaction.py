@@ -842,6 +842,7 @@ def test_used_connection_that_was_closed_is_opened_again() -> None:
         hello("PIPELINING") + ONE + "== EOF ==", hello("PIPELINING") + ONE
     )
     send(scripted)
+    scripted.runtime.now += 1
     send(scripted)
     assert len(scripted.channels) == 2
     scripted.require_end()

@@ -89,6 +89,10 @@ RcptOptionsOf: TypeAlias = RcptOptions | Mapping[str, RcptOptions]
 
 _NO_CAPABILITIES: Final = Capabilities()
 
+# For how long a connection is taken to be alive after a message, in seconds. To look
+# costs a call to the system; servers wait minutes before they close.
+_LOOK_AFTER_SECONDS: Final = 0.5
+
 # RFC 5321 section 4.1.1.1: a server of before 1995 does not know EHLO. After any other
 # refusal HELO would only hide what is wrong.
 _EHLO_UNKNOWN: Final = frozenset({500, 502})
@@ -155,6 +159,7 @@ class Conversation:
         self._greeting: Reply | None = None
         self._results: list[RecipientResult] = []
         self._deadline: float | None = None
+        self._used_at = 0.0
 
     # What is known.
 
@@ -787,14 +792,19 @@ class Conversation:
         options = self._options
         plan = make_plan(order, payload, link.machine.capabilities, options)
         link.is_fresh = False
-        return await run(link, plan, pipelining=options.pipelining)
+        result = await run(link, plan, pipelining=options.pipelining)
+        self._used_at = self._runtime.clock()
+        return result
 
     async def _usable_link(self) -> Link:
         """Return the connection; a new one if there is none or it has gone stale."""
         link = self._link
         if link is None:
             return await self._connect()
-        if not link.is_fresh and not self._has_socket and link.channel.is_readable:
+        if link.is_fresh or self._has_socket:
+            return link
+        idle_seconds = self._runtime.clock() - self._used_at
+        if idle_seconds > _LOOK_AFTER_SECONDS and link.channel.is_readable:
             # Nothing was asked, so it is the end, or a 421 that announces it.
             link.abort()
             self._link = None

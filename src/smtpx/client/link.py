@@ -137,8 +137,7 @@ class Link:
 
     async def flush(self, phase: str = "data_block") -> None:
         """Write what the machine has to say."""
-        data = self.machine.data_to_send()
-        await self.channel.send(data, timeout=self.left(phase))
+        await self.channel.send(self.machine.data_to_send(), timeout=self.left(phase))
 
     async def next_answer(self, phase: str) -> tuple[Question, Reply]:
         """Return the next reply, with what it answers.
@@ -149,9 +148,10 @@ class Link:
             phase: what is waited for.
         """
         machine = self.machine
-        seconds = self.left(phase)
+        self.phase = phase
         answer = machine.next_reply()
         if answer is None:
+            seconds = self.left(phase)
             end = None if seconds is None else self._clock() + seconds
             while answer is None:
                 data = await self.channel.receive(timeout=seconds)

@@ -112,8 +112,11 @@ class _Exchange:
             if self._mail_reply is None:
                 self._mail_reply = await link.next_reply("mail")
                 self._check_closing(self._mail_reply)
+            link.phase = "rcpt"
             for _ in flight:
-                self._take_rcpt(await link.next_reply("rcpt"))
+                # What came with the reply before needs no waiting, as most do.
+                answer = machine.next_reply() or await link.next_answer("rcpt")
+                self._take_rcpt(answer[1])
             if tail:
                 await self._take_tail(tail)
             if not self._mail_reply.is_positive:
@@ -150,7 +153,8 @@ class _Exchange:
 
     def _take_rcpt(self, reply: Reply) -> None:
         self._rcpt_replies.append(reply)
-        self._check_closing(reply)
+        if reply.code == 421:
+            self._check_closing(reply)
 
     def _check_closing(self, reply: Reply) -> None:
         """Stop at a 421: what is outstanding will never be answered."""

@@ -29,6 +29,7 @@ nothing.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
@@ -55,6 +56,7 @@ from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, ReplyDecoder
 if TYPE_CHECKING:
     from smtpx.core.trace import WireLog
     from smtpx.wire.extensions import Registry
+    from smtpx.wire.params import ParameterTable
     from smtpx.wire.replies import Reply, ReplyLimits
 
 __all__ = ["Asked", "ClientMachine", "Question"]
@@ -79,18 +81,45 @@ class Asked(Enum):
 
 Question: TypeAlias = Command | Asked
 
-NO_CAPABILITIES: Final = Capabilities()
 _UTF8_TOO: Final = EncodeContext(smtputf8=True)
 
 _S = ClientState
+
+# Once more as plain dictionaries, which are read in half the time.
+_ALLOWED: Final = dict(CLIENT_ALLOWED)
+_TRIGGERS: Final = dict(CLIENT_TRIGGERS)
+_TRANSITIONS: Final = dict(CLIENT_TRANSITIONS)
+
+# Where the success of a verb leads, by the state before it.
+_AHEAD: Final = {
+    (state, verb): CLIENT_TRANSITIONS[state, trigger]
+    for verb, trigger in CLIENT_SUCCESS.items()
+    for state in ClientState
+    if (state, trigger) in CLIENT_TRANSITIONS
+}
 _CODE_CLOSING: Final = 421
 
+# The triggers whose replies say more than yes or no.
+_TEACHING: Final = frozenset(
+    {
+        ClientTrigger.RCPT_ACCEPTED,
+        ClientTrigger.HELLO,
+        ClientTrigger.RESTARTED,
+        ClientTrigger.TLS_OFFERED,
+    }
+)
 
-def _verb_of(command: Command) -> str:
-    """Return the verb as the tables have it."""
-    if isinstance(command, Bdat) and command.is_last:
-        return "BDAT LAST"
-    return command.verb.upper()
+
+@functools.lru_cache(maxsize=64)
+def _learn_offer(
+    registry: Registry, lines: tuple[str, ...]
+) -> tuple[Capabilities, ParameterTable, ParameterTable]:
+    """Read the keyword lines of EHLO: what is offered, and what MAIL and RCPT may have.
+
+    Cached, as a client that connects often hears the same from the same few servers.
+    """
+    capabilities = Capabilities.parse(lines)
+    return (capabilities, *registry.parameter_tables(capabilities))
 
 
 class ClientMachine:
@@ -109,6 +138,7 @@ class ClientMachine:
         state: where the connection stands, as far as replies have told.
         capabilities: what the last EHLO or LHLO was answered with; nothing before,
             after HELO, and again after STARTTLS (RFC 3207 section 4.2).
+        may_pipeline: whether the server takes commands in flights (RFC 2920).
         accepted: how many recipients the transaction under way has.
     """
 
@@ -127,6 +157,7 @@ class ClientMachine:
         "accepted",
         "capabilities",
         "is_lmtp",
+        "may_pipeline",
         "state",
     )
 
@@ -140,7 +171,7 @@ class ClientMachine:
     ) -> None:
         self.state = ClientState.GREETING
         self._registry = registry
-        self._know(NO_CAPABILITIES)
+        self._know(())
         self._context = ASCII_ONLY
         self.accepted = 0
         self.is_lmtp = is_lmtp
@@ -160,11 +191,6 @@ class ClientMachine:
     # What was found out.
 
     @property
-    def may_pipeline(self) -> bool:
-        """Whether the server takes commands in flights (RFC 2920)."""
-        return "PIPELINING" in self.capabilities
-
-    @property
     def is_waiting(self) -> bool:
         """Whether a reply is outstanding."""
         return bool(self._pending)
@@ -175,7 +201,7 @@ class ClientMachine:
         return (
             not self._pending
             and not self._decoder.has_partial
-            and bool(CLIENT_ALLOWED[self.state])
+            and bool(_ALLOWED[self.state])
         )
 
     # Octets out.
@@ -193,13 +219,17 @@ class ClientMachine:
             BadParameter: an option has a parameter that the server does not offer.
             BadReply: the server has said something that nobody asked for.
         """
-        verb = _verb_of(command)
-        self._check_order(verb, ANY_VERB if isinstance(command, Raw) else command.verb)
-        if isinstance(command, Mail):
+        verb = allowed_as = command.verb
+        if isinstance(command, Raw):
+            verb, allowed_as = verb.upper(), ANY_VERB
+        elif isinstance(command, Bdat) and command.is_last:
+            verb = "BDAT LAST"
+        self._check_order(verb, allowed_as)
+        if isinstance(command, Rcpt):
+            line = command.encode(self._rcpt_parameters, self._context)
+        elif isinstance(command, Mail):
             line = command.encode(self._mail_parameters)
             self._context = _UTF8_TOO if command.options.smtputf8 else ASCII_ONLY
-        elif isinstance(command, Rcpt):
-            line = command.encode(self._rcpt_parameters, self._context)
         else:
             line = command.encode()
         if self._log is not None:
@@ -318,7 +348,7 @@ class ClientMachine:
         if self.state is not _S.TLS:
             raise RuntimeError("TLS starts after a 220 to STARTTLS")
         self._pull(ClientTrigger.TLS_STARTED)
-        self._know(NO_CAPABILITIES)
+        self._know(())
 
     def break_off(self) -> None:
         """Give up: from now on no reply is paired with anything.
@@ -341,16 +371,13 @@ class ClientMachine:
                 raise RuntimeError(f"{verb} has to wait for the reply to {last}")
         elif self._decoder.has_partial:
             self._fail("octets that no command asked for")
-        if allowed_as not in CLIENT_ALLOWED[self._ahead]:
+        if allowed_as not in _ALLOWED[self._ahead]:
             raise RuntimeError(f"{verb} is out of order: the state is {self._ahead}")
 
     def _expect(self, question: Question, verb: str) -> None:
         """Note a question, and where its success would lead."""
         self._pending.append((question, verb))
-        trigger = CLIENT_SUCCESS.get(verb)
-        if trigger is not None:
-            ahead = self._ahead
-            self._ahead = CLIENT_TRANSITIONS.get((ahead, trigger), ahead)
+        self._ahead = _AHEAD.get((self._ahead, verb), self._ahead)
 
     def _put_content(self, data: bytes) -> None:
         if data:
@@ -360,30 +387,33 @@ class ClientMachine:
 
     def _take_answer(self, reply: Reply) -> tuple[Question, Reply]:
         """Pair a reply with the first thing outstanding."""
-        question, verb = self._pending[0]
-        key = (verb, reply.code // 100)
-        if key not in CLIENT_TRIGGERS:
+        pending = self._pending
+        question, verb = pending[0]
+        code = reply.code
+        try:
+            trigger = _TRIGGERS[verb, code // 100]
+        except KeyError:
             # Every verb of the table may be refused with 5yz.
-            if (verb, 5) in CLIENT_TRIGGERS:
-                self._fail(f"reply {reply.code} to {verb}")
-            key = (ANY_VERB, key[1])
+            if (verb, 5) in _TRIGGERS:
+                self._fail(f"reply {code} to {verb}")
+            trigger = _TRIGGERS[ANY_VERB, code // 100]
         if verb == "MAIL":
             self.accepted = 0
-        if not self._has_more_statuses(verb):
-            self._pending.popleft()
-            trigger = CLIENT_TRIGGERS[key]
+        if not (self.is_lmtp and self._has_more_statuses(verb)):
+            pending.popleft()
             if trigger is not None:
-                self._pull(trigger)
-                self._learn(trigger, reply)
-            if not self._pending:
+                self.state = _TRANSITIONS.get((self.state, trigger), self.state)
+                if trigger in _TEACHING:
+                    self._learn(trigger, reply)
+            if not pending:
                 self._ahead = self.state
-        if reply.code == _CODE_CLOSING:
+        if code == _CODE_CLOSING:
             self._pull(ClientTrigger.END)
         return question, reply
 
     def _has_more_statuses(self, verb: str) -> bool:
         """Say whether the end of a message gets further replies (LMTP)."""
-        if not self.is_lmtp or verb not in {".", "BDAT LAST"}:
+        if verb not in {".", "BDAT LAST"}:
             return False
         # Without a recipient there is the one 503 that RFC 2033 section 4.2 asks for.
         self._statuses = (self._statuses or max(1, self.accepted)) - 1
@@ -395,18 +425,18 @@ class ClientMachine:
             self.accepted += 1
         elif trigger is ClientTrigger.HELLO:
             # The first line is the server's name. HELO has no other.
-            self._know(Capabilities.parse(reply.lines[1:]))
+            self._know(reply.lines[1:])
         elif trigger is ClientTrigger.RESTARTED:
-            self._know(NO_CAPABILITIES)
+            self._know(())
         elif trigger is ClientTrigger.TLS_OFFERED and self._decoder.has_partial:
             self._fail("octets in clear behind the reply to STARTTLS")
 
-    def _know(self, capabilities: Capabilities) -> None:
+    def _know(self, lines: tuple[str, ...]) -> None:
         """Note what the server offers, and so what may be sent."""
-        self.capabilities = capabilities
-        self._mail_parameters, self._rcpt_parameters = self._registry.parameter_tables(
-            capabilities
+        self.capabilities, self._mail_parameters, self._rcpt_parameters = _learn_offer(
+            self._registry, lines
         )
+        self.may_pipeline = "PIPELINING" in self.capabilities
 
     def _take_unasked(self, reply: Reply) -> tuple[Question, Reply]:
         """Judge a reply that nothing asked for."""
@@ -422,7 +452,7 @@ class ClientMachine:
 
     def _pull(self, trigger: ClientTrigger) -> None:
         """Change the state, by the table."""
-        self.state = CLIENT_TRANSITIONS.get((self.state, trigger), self.state)
+        self.state = _TRANSITIONS.get((self.state, trigger), self.state)
         if not self._pending:
             self._ahead = self.state
 
