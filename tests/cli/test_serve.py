@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import mailbox
 import os
 import re
@@ -10,6 +11,7 @@ import smtplib
 import subprocess
 import sys
 import threading
+import types
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from smtpx.app.passwords import hash_password
-from smtpx.cli.serving import parse_listen_url
+from smtpx.cli.serving import find_loop, parse_listen_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -337,6 +339,20 @@ def test_if_one_address_fails_nothing_is_announced(
     taken = start("127.0.0.1:0").addresses[0]
     ran = run("serve", "127.0.0.1:0", f"lmtp://{taken}")
     assert (ran.code, ran.out) == (71, "")
+
+
+def test_the_fast_loop_is_used_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "uvloop")
+    made = object()
+    loops = types.SimpleNamespace(new_event_loop=lambda: made)
+    monkeypatch.setitem(sys.modules, "uvloop", loops)
+    factory = find_loop()
+    assert factory is not None
+    assert factory() is made
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert find_loop() is None
 
 
 @pytest.mark.parametrize(

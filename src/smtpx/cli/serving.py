@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from smtpx.server.body import Body
     from smtpx.wire.params import RcptOptions
 
-__all__ = ["ServeArguments", "parse_listen_url", "run_servers"]
+__all__ = ["ServeArguments", "find_loop", "parse_listen_url", "run_servers"]
 
 logger = logging.getLogger("smtpx.cli")
 
@@ -219,10 +219,11 @@ class _AuthenticatedSession(_StoringSession):
         return passwords is not None and await passwords.check(user, password)
 
 
-def _find_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes a faster event loop, if it is installed."""
+def find_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes a faster event loop, None if it is not installed."""
     for name in ("uvloop", "winloop"):
-        if importlib.util.find_spec(name) is not None:
+        if importlib.util.find_spec(name):
+            # The factory, never the policy: that would change loops of others.
             factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
                 name
             ).new_event_loop
@@ -239,7 +240,7 @@ def run_servers(arguments: ServeArguments) -> None:
     Raises:
         Failure: an address, a file or a folder cannot be used.
     """
-    loop_factory = _find_loop() if arguments.uvloop else None
+    loop_factory = find_loop() if arguments.uvloop else None
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(_serve(arguments))
 
