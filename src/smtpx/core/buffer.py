@@ -15,8 +15,20 @@ __all__ = ["InputBuffer", "LineTooLong"]
 _CRLF: Final = b"\r\n"
 
 
+#: How much of a line over its limit is kept, to tell what was meant by it.
+_OPENING_OCTETS: Final = 16
+
+
 class LineTooLong(Exception):
-    """A line went over its limit; it was dropped up to and with its CRLF."""
+    """A line went over its limit; it was dropped up to and with its CRLF.
+
+    Attributes:
+        opening: its first 16 octets.
+    """
+
+    def __init__(self, opening: bytes) -> None:
+        super().__init__()
+        self.opening = opening
 
 
 class InputBuffer:
@@ -33,20 +45,20 @@ class InputBuffer:
     b'QUIT'
     """
 
-    __slots__ = ("_data", "_is_skipping", "_segments", "_start")
+    __slots__ = ("_data", "_in_segments", "_opening", "_segments", "_start")
 
     def __init__(self) -> None:
         self._data = b""
         self._start = 0
         self._segments: list[bytes] = []
-        self._is_skipping = False
+        # Counted, for a sum at each of many small segments would be quadratic.
+        self._in_segments = 0
+        # Of a line over its limit whose end has not come.
+        self._opening: bytes | None = None
 
     def __len__(self) -> int:
         """Octets that were not taken yet."""
-        size = len(self._data) - self._start
-        if self._segments:
-            size += sum(map(len, self._segments))
-        return size
+        return len(self._data) - self._start + self._in_segments
 
     def append(self, data: bytes) -> None:
         """Add what was received."""
@@ -55,18 +67,20 @@ class InputBuffer:
             self._start = 0
         else:
             self._segments.append(data)
+            self._in_segments += len(data)
 
     def clear(self) -> None:
         """Forget everything."""
         self._data = b""
         self._start = 0
         self._segments.clear()
-        self._is_skipping = False
+        self._in_segments = 0
+        self._opening = None
 
     def starts_with(self, prefix: bytes) -> bool:
-        """Whether the octets not yet taken begin with ``prefix``."""
+        """Whether a line begins here, and with ``prefix``."""
         self._join()
-        return self._data.startswith(prefix, self._start)
+        return self._opening is None and self._data.startswith(prefix, self._start)
 
     def take_line(self, limit: int) -> bytes | None:
         """Take one line.
@@ -92,9 +106,10 @@ class InputBuffer:
             self._keep_partial(limit)
             return None
         self._start = end + 2
-        if self._is_skipping or end + 2 - start > limit:
-            self._is_skipping = False
-            raise LineTooLong
+        if self._opening is not None or end + 2 - start > limit:
+            opening = self._opening or data[start : min(end, start + _OPENING_OCTETS)]
+            self._opening = None
+            raise LineTooLong(opening)
         return data[start:end]
 
     def take_all(self) -> bytes:
@@ -127,6 +142,7 @@ class InputBuffer:
             self._data = b"".join(self._segments)
             self._start = 0
             self._segments.clear()
+            self._in_segments = 0
         return data[start:end] if start or end < len(data) else data
 
     def _join(self) -> None:
@@ -135,13 +151,17 @@ class InputBuffer:
             self._data = b"".join(self._segments)
             self._start = 0
             self._segments.clear()
+            self._in_segments = 0
 
     def _keep_partial(self, limit: int) -> None:
         """Bound the memory of a line whose end has not come."""
         data, start = self._data, self._start
         # A CR at the very end may be half of a CRLF: it stays.
         tail = 1 if data.endswith(b"\r") else 0
-        if self._is_skipping or len(data) - start > limit:
-            self._is_skipping = True
-            self._data = data[len(data) - tail :]
+        if self._opening is not None or len(data) - start > limit:
+            end = len(data) - tail
+            self._opening = (
+                self._opening or data[start : min(end, start + _OPENING_OCTETS)]
+            )
+            self._data = data[end:]
             self._start = 0

@@ -21,6 +21,7 @@ __all__ = [
     "Authenticated",
     "BodyReceived",
     "ClientConnected",
+    "CommandAnswered",
     "CommandReceived",
     "CommandRefused",
     "ConnectionEnded",
@@ -123,7 +124,8 @@ class StartTLSRequested:
 class AuthQuestion:
     """A SASL mechanism needs a fact, e.g. whether a password is right.
 
-    Answered with ``answer_question``, or ``fail_question`` when it cannot be found out.
+    Answered with ``answer_question``, or with ``answer`` and a negative reply when it
+    cannot be found out.
     """
 
     question: Question
@@ -163,6 +165,20 @@ class MessageAborted:
     """
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAnswered:
+    """The machine itself answered a command that needs no decision.
+
+    There is one for each, so that who drives the machine has its turn between any two
+    commands, however many a client pipelines.
+
+    Attributes:
+        verb: ``NOOP``, ``RSET`` or ``BDAT`` (a chunk that was not the last).
+    """
+
+    verb: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +223,7 @@ Event: TypeAlias = (
     | AuthQuestion
     | Authenticated
     | CommandReceived
+    | CommandAnswered
     | CommandRefused
     | ConnectionEnded
 )

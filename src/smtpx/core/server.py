@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from smtpx.core.buffer import LineTooLong
 from smtpx.core.events import (
+    CommandAnswered,
     CommandReceived,
     CommandRefused,
     Event,
@@ -88,6 +89,9 @@ _BEFORE_TLS: Final = frozenset({"NOOP", "HELO", "EHLO", "LHLO", "STARTTLS", "QUI
 # cannot come without MAIL.
 _NEEDS_AUTH: Final = frozenset({"MAIL", "VRFY", "EXPN"})
 
+_NOOP_ANSWERED: Final = CommandAnswered("NOOP")
+_RSET_ANSWERED: Final = CommandAnswered("RSET")
+
 _NOT_SMTP: Final = Reply(421, "4.7.0", "this is a mail server; closing")
 _TLS_NOT_HERE: Final = Reply(421, "4.7.0", "this port starts in plaintext; closing")
 _TOO_MANY_COMMANDS: Final = Reply(421, "4.7.0", "too many commands; connect again")
@@ -142,6 +146,7 @@ class ServerMachine(ServerAuth):
         "_line_limit",
         "_mail",
         "_recipient",
+        "_short_line",
         "_transactions",
     )
 
@@ -155,6 +160,8 @@ class ServerMachine(ServerAuth):
     ) -> None:
         limits = config.limits
         self._line_limit = max(limits.max_command_octets, limits.max_auth_octets)
+        # No line up to here is over any limit.
+        self._short_line = min(limits.max_command_octets, limits.max_auth_octets)
         self._command_count = 0
         self._transactions = 0
         super().__init__(config, is_tls=is_tls, is_local=is_local, trace=trace)
@@ -209,15 +216,15 @@ class ServerMachine(ServerAuth):
     def _next_command(self) -> Stepped:
         try:
             line = self._buffer.take_line(self._line_limit)
-        except LineTooLong:
-            self._refuse_line(None, replies.LINE_TOO_LONG)
+        except LineTooLong as error:
+            self._refuse_long_line(error.opening)
             return AGAIN
         if line is not None:
             return self._run_line(line)
         if self._state is ServerState.START and self._buffer.starts_with(
             _TLS_HANDSHAKE
         ):
-            self._refuse_line(None, _TLS_NOT_HERE)
+            self._refuse_line(_TLS_HANDSHAKE, _TLS_NOT_HERE)
             return AGAIN
         return self._dry()
 
@@ -226,13 +233,17 @@ class ServerMachine(ServerAuth):
         if self._command_count > self._limits.max_commands:
             self._refuse_line(line, _TOO_MANY_COMMANDS)
             return AGAIN
-        if len(line) + 2 > self._limits.max_command_octets and not _is_auth(line):
-            self._refuse_line(None, replies.LINE_TOO_LONG)
+        size = len(line) + 2
+        if size > self._short_line and size > self._limit_of(line):
+            self._refuse_long_line(line)
             return AGAIN
         try:
             command = parse_command(line, self._grammar)
         except BadSyntax as error:
-            self._refuse_line(line, _reply_to_bad_line(line, error))
+            reply = _reply_to_alien(line) or Reply(
+                error.code, error.enhanced, error.text
+            )
+            self._refuse_line(line, reply)
             return AGAIN
         if self._trace is not None:
             self._trace.client_line(line)
@@ -244,21 +255,39 @@ class ServerMachine(ServerAuth):
             return AGAIN
         return stepped
 
-    def _refuse_line(self, line: bytes | None, reply: Reply) -> None:
+    def _limit_of(self, line: bytes) -> int:
+        limits = self._limits
+        return limits.max_auth_octets if _is_auth(line) else limits.max_command_octets
+
+    def _refuse_long_line(self, opening: bytes) -> None:
+        """Refuse a line over its limit; what it was meant to be counts all the same.
+
+        Else a long URL would let a browser's request go on to the lines that an
+        attacker chose, and the octets behind a long BDAT would run as commands.
+        """
+        reply = _reply_to_alien(opening) or replies.LINE_TOO_LONG
+        self._refuse_line(opening, reply, is_shown=False)
+
+    def _refuse_line(self, line: bytes, reply: Reply, *, is_shown: bool = True) -> None:
         """Refuse a line that is no command; after AUTH it may be a stray password."""
-        shown = None if self._has_secrets else line
+        shown = line if is_shown and not self._has_secrets else None
+        if line[:4].upper() == b"AUTH":
+            self._has_secrets = True
         if self._trace is not None:
             if shown is None:
                 self._trace.client_secret()
             else:
                 self._trace.client_line(shown)
         self._refuse(shown, reply)
-        if line is not None and line[:4].upper() == b"BDAT":
+        if line[:4].upper() == b"BDAT":
             # How much follows is unknown, so nothing that follows can be trusted.
             self.abort("BDAT without a valid size")
 
     def _refuse_command(self, line: bytes, command: Command, reply: Reply) -> None:
         """Refuse a command that was understood; octets behind a BDAT belong to it."""
+        if isinstance(command, Auth):
+            # The client may send on what the mechanism would have asked for.
+            self._has_secrets = True
         if isinstance(command, Bdat) and command.size:
             self._queue.append(CommandRefused(redact_command(line), reply))
             self._skip = command.size
@@ -372,12 +401,13 @@ class ServerMachine(ServerAuth):
 
     def _on_noop(self, _command: Noop) -> Stepped:
         self._send(replies.OK)
-        return AGAIN
+        return _NOOP_ANSWERED
 
     def _on_rset(self, _command: Rset) -> Stepped:
         self._abort_message("RSET before the end of the message")
         self._end_transaction()
         self._send(replies.OK)
+        self._queue.append(_RSET_ANSWERED)
         return AGAIN
 
     def _on_quit(self, _command: Quit) -> Stepped:
@@ -454,9 +484,10 @@ def _is_auth(line: bytes) -> bool:
     return line[:5].upper() == b"AUTH "
 
 
-def _reply_to_bad_line(line: bytes, error: BadSyntax) -> Reply:
+def _reply_to_alien(line: bytes) -> Reply | None:
+    """Return the reply to what belongs to another protocol."""
     if _HTTP_REQUEST.match(line):
         return _NOT_SMTP
     if line.startswith(_TLS_HANDSHAKE):
         return _TLS_NOT_HERE
-    return Reply(error.code, error.enhanced, error.text)
+    return None

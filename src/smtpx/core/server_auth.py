@@ -176,7 +176,7 @@ class ServerAuth(ServerMessage):
         self._end_auth(reply.with_enhanced_default())
 
     def _answer_identity(self, reply: Reply | None) -> None:
-        if reply is not None and not reply.is_positive:
+        if reply is not None and reply.code != 235:
             require_negative(reply, "AUTH is granted with 235")
             self._end_auth(reply.with_enhanced_default())
             return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from smtpx.core.buffer import InputBuffer
 from smtpx.core.events import (
     ClientConnected,
+    CommandAnswered,
     CommandRefused,
     ConnectionEnded,
     Event,
@@ -227,7 +228,7 @@ class ServerBase:
         self._queue = [
             event
             for event in self._queue
-            if isinstance(event, CommandRefused | MessageAborted)
+            if isinstance(event, CommandAnswered | CommandRefused | MessageAborted)
         ]
         self._abort_message(reason)
         self._drop_envelope()
@@ -256,7 +257,7 @@ class ServerBase:
         """Wait for more input, or find that there will be none."""
         if not self._is_eof:
             return None
-        is_clean = self.envelope is None and not len(self._buffer)
+        is_clean = not (self.envelope or self._skip or len(self._buffer))
         self._end("the client closed the connection", is_clean=is_clean)
         return AGAIN
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from smtpx.core.events import (
     BodyReceived,
+    CommandAnswered,
     DataRequested,
     Event,
     MessageComplete,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from typing import Final
 
 __all__ = ["ServerMessage"]
+
+_CHUNK_ANSWERED: Final = CommandAnswered("BDAT")
 
 _NEEDS_BDAT: Final = Reply(503, "5.5.1", "a BINARYMIME message is sent with BDAT")
 
@@ -119,21 +122,21 @@ class ServerMessage(ServerBase):
         final = [status or reply for status in statuses]
         unsent = final[self._next_status :]
         self._end_transaction()
-        self._send_all(unsent)
         if any(status.is_positive for status in final):
             self._errors = 0
+        for status in unsent:
+            self._send(status)
+        self._count_statuses(final)
 
-    def _send_all(self, all_replies: list[Reply]) -> None:
-        """Send one reply for each recipient; together they count as one error.
+    def _count_statuses(self, statuses: list[Reply]) -> None:
+        """Count what was sent, one reply for each recipient, as one error at the most.
 
-        The count of replies is all that keeps an LMTP client in step, so none of them
+        The number of replies is all that keeps an LMTP client in step, so none of them
         is replaced by 421; a 421 among them still ends the session, after the last.
         """
-        for reply in all_replies:
-            self._send(reply)
-        if any(reply.code >= 400 for reply in all_replies):
+        if any(reply.code >= 400 for reply in statuses):
             self._errors += 1
-        if any(reply.code == 421 for reply in all_replies):
+        if any(reply.code == 421 for reply in statuses):
             self._end("421 to a message")
 
     def _send_statuses(self) -> None:
@@ -179,22 +182,31 @@ class ServerMessage(ServerBase):
             self._buffer.put_back(data, consumed)
         if self._trace is not None:
             self._trace.content(len(content))
-        if self._failure is None:
-            self._content_octets += len(content)
-            self._check_content(content)
+        self._content_octets += len(content)
+        self._check_content(content)
         if self._failure is not None:
             if is_end:
                 self._answer_failure(self._failure)
             return AGAIN
         if not is_end:
             return BodyReceived(content) if content else AGAIN
-        self._pending = self._answer_message
+        self._await_verdict()
         if not content:
             return MessageComplete()
         self._queue.append(MessageComplete())
         return BodyReceived(content)
 
+    def _await_verdict(self) -> None:
+        self._pending = self._answer_message
+        # LMTP: what was known before the end.
+        self._send_statuses()
+
     def _check_content(self, content: bytes) -> None:
+        """Find what is wrong with a message.
+
+        Of several faults the first in this order is told at the end, whichever came
+        first, so that the reply does not depend on how the octets were cut.
+        """
         limits = self._limits
         most = limits.max_message_octets
         if most is not None and self._content_octets > most:
@@ -204,7 +216,7 @@ class ServerMessage(ServerBase):
             and self._config.bare_newline is BareNewline.REFUSE
         ):
             self._fail_message(replies.BARE_NEWLINE)
-        elif limits.max_message_line_octets is not None:
+        elif limits.max_message_line_octets is not None and self._failure is None:
             self._check_lines(content, limits.max_message_line_octets)
 
     def _check_lines(self, content: bytes, most: int) -> None:
@@ -225,7 +237,9 @@ class ServerMessage(ServerBase):
         recipients = len(self._statuses)
         self._end_transaction()
         if recipients:
-            self._send_all([reply] * recipients)
+            for _ in range(recipients):
+                self._send(reply)
+            self._count_statuses([reply])
         else:
             self._respond(reply)
 
@@ -240,7 +254,8 @@ class ServerMessage(ServerBase):
         return DataRequested(is_bdat=True)
 
     def _answer_bdat(self, reply: Reply | None) -> None:
-        if reply is not None:
+        # A hook that says 354 to any message grants this one too.
+        if reply is not None and reply.code != 354:
             require_negative(reply, "the first BDAT is granted with None")
             self._refuse_chunk(reply.with_enhanced_default())
             return
@@ -283,8 +298,8 @@ class ServerMessage(ServerBase):
                 self._trace.content(len(data))
             return BodyReceived(data)
         if self._chunk.is_last:
-            self._pending = self._answer_message
+            self._await_verdict()
             return MessageComplete()
         self._send(Reply(250, "2.0.0", f"{self._chunk.size} octets received"))
         self._move(ServerTrigger.CHUNK_ENDED)
-        return AGAIN
+        return _CHUNK_ANSWERED

@@ -10,6 +10,7 @@ from smtpx.core.events import (
     AuthQuestion,
     BodyReceived,
     ClientConnected,
+    CommandAnswered,
     CommandReceived,
     CommandRefused,
     ConnectionEnded,
@@ -215,6 +216,7 @@ class Connection(Pump):
         BodyReceived: _take_body,
         MessageComplete: _complete_body,
         MessageAborted: _abort_body,
+        CommandAnswered: Pump._note_answered,
         CommandRefused: Pump._log_refused,
         ConnectionEnded: _note_end,
     }

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
 from smtpx.core.events import (
     BodyReceived,
+    CommandAnswered,
     CommandRefused,
     MessageAborted,
     MessageComplete,
@@ -519,6 +520,9 @@ class Pump(asyncio.Protocol):
         """The handler took a block of its message: it is alive, and has room."""
         self._last_activity = self._loop.time()
         self._adjust_reading()
+
+    def _note_answered(self, event: CommandAnswered) -> None:
+        """The machine did it all; but it was an event, which the budget counts."""
 
     def _log_refused(self, event: CommandRefused) -> None:
         logger.debug("%s: %s: %s", self.info.id, event.reply, event.command)
