@@ -264,7 +264,8 @@ async def _serve(arguments: ServeArguments) -> None:
         servers = await _listen(arguments, inbox, stack)
         stop, stop_now = _catch_signals(stack)
         await stop.wait()
-        screen.note("stopping; once more to stop now")
+        if not arguments.quiet:
+            screen.note("stopping; once more to stop now")
         await _shut_down(servers, arguments.grace, stop_now)
 
 
