@@ -13,11 +13,14 @@ PYTEST := $(PY) -m pytest
 help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-# The library with its core dependencies, and what makes the demo's certificates.
+# The library with its core dependencies, what makes the demo's certificates, and real
+# messages where a distribution leaves out those of CPython's own tests.
 $(VENV)/.demo: pyproject.toml requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -e . "$$(grep '^trustme==' requirements-dev.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . \
+	  "$$(grep '^trustme==' requirements-dev.txt)" \
+	  $$($(BIN)/python -c 'import test.test_email' 2>/dev/null || \
+	    grep '^flufl.bounce==' requirements-dev.txt)
 	@touch $@
 
 # The library with its extras, and the tools of the checks.
