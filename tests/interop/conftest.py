@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.interop.certificates import ServerFiles, write_certificates
+from tests.interop.dovecot import Dovecot, running_dovecot
+from tests.interop.postfix import Postfix, running_postfix
+from tests.interop.programs import open_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Iterator[ServerFiles]:
+    with open_directory() as directory:
+        yield write_certificates(directory)
+
+
+@pytest.fixture(scope="session")
+def dovecot(certificates: ServerFiles) -> Iterator[Dovecot]:
+    with open_directory() as directory, running_dovecot(directory, certificates) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def postfix(certificates: ServerFiles, dovecot: Dovecot) -> Iterator[Postfix]:
+    with (
+        open_directory() as directory,
+        running_postfix(directory, certificates, dovecot.sasl_socket) as it,
+    ):
+        yield it

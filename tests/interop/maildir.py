@@ -1,0 +1,60 @@
+"""Reading what a server has delivered to a Maildir."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from tests.interop.programs import poll
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A field that a server adds on top: name, colon, anything, folded lines.
+TRACE_FIELD = re.compile(
+    rb"(?:Return-Path|Received|Delivered-To|X-Original-To):[^\n]*\n(?:[ \t][^\n]*\n)*"
+)
+
+
+class Maildir:
+    """A Maildir into which somebody else delivers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: set[str] = set()
+
+    def take_next(self) -> bytes:
+        """Wait for a message not taken before, and return its file's content."""
+        return poll(self._find_next, f"mail in {self.path}").read_bytes()
+
+    def _find_next(self) -> Path | None:
+        # A file in new/ is complete: it was written elsewhere and renamed.
+        new = self.path / "new"
+        names = os.listdir(new) if new.is_dir() else []  # noqa: PTH208 - names only
+        for name in sorted(names):
+            if name not in self._seen:
+                self._seen.add(name)
+                return new / name
+        return None
+
+    def count(self) -> int:
+        """Return how many messages have been delivered so far."""
+        return len(list((self.path / "new").glob("*")))
+
+
+def split_trace(delivered: bytes) -> tuple[bytes, bytes]:
+    """Cut a delivered file into the fields the server added, and the message."""
+    position = 0
+    while match := TRACE_FIELD.match(delivered, position):
+        position = match.end()
+    return delivered[:position], delivered[position:]
+
+
+def as_sent(delivered: bytes) -> bytes:
+    """Return the message as it was on the wire: without trace fields, with CRLF.
+
+    A Maildir holds lines that end with LF.
+    """
+    assert b"\r" not in delivered
+    return split_trace(delivered)[1].replace(b"\n", b"\r\n")

@@ -1,0 +1,161 @@
+"""A Postfix of our own: its configuration, queue and mail in one directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.interop.maildir import Maildir
+from tests.interop.programs import (
+    HOST,
+    UNPRIVILEGED_USER,
+    find_program,
+    free_port,
+    running,
+    wait_until_listening,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.interop.certificates import ServerFiles
+
+MAIN_CF = """\
+compatibility_level = 3.6
+config_directory = {root}/etc
+queue_directory = {root}/spool
+data_directory = {root}/data
+maillog_file = {root}/log/maillog
+maillog_file_prefixes = {root}
+myhostname = postfix.example
+mydestination =
+mynetworks = 127.0.0.0/8
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+alias_maps =
+local_recipient_maps =
+# Nothing leaves: what is not for the domain below bounces.
+default_transport = error:this instance delivers to example.com only
+virtual_mailbox_domains = example.com
+virtual_mailbox_base = {root}/mail
+virtual_mailbox_maps = inline:{{
+    {{ user@example.com = user/ }},
+    {{ bj\u00f6rn@example.com = user/ }},
+    {{ other@example.com = other/ }} }}
+virtual_minimum_uid = 1
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+message_size_limit = 20971520
+# Off, so that what is delivered is what was sent.
+local_header_rewrite_clients =
+always_add_missing_headers = no
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {certificate}
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = {sasl_path}
+smtpd_sasl_security_options = noanonymous
+smtpd_tls_auth_only = yes
+smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_recipient_restrictions = reject_unlisted_recipient, permit
+smtputf8_enable = yes
+"""
+
+MASTER_CF = """\
+{host}:{port} inet n - n - - smtpd
+{host}:{tls_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
+{host}:{auth_port} inet n - n - - smtpd
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+proxymap unix - - n - - proxymap
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+virtual unix - n n - - virtual
+anvil unix - - n - 1 anvil
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+@dataclass(frozen=True)
+class Postfix:
+    """A Postfix that is running."""
+
+    port: int
+    # TLS from the first octet.
+    tls_port: int
+    # Relays only for those who have authenticated.
+    auth_port: int
+    user: Maildir
+    other: Maildir
+
+
+def configure(
+    root: Path, files: ServerFiles, sasl_path: Path, ports: tuple[int, int, int]
+) -> None:
+    """Write the two configuration files, and make what Postfix does not make."""
+    user = pwd.getpwnam(UNPRIVILEGED_USER)
+    for name in ("etc", "spool", "data", "mail", "log"):
+        (root / name).mkdir()
+    shutil.chown(root / "data", "postfix")
+    os.chown(root / "mail", user.pw_uid, user.pw_gid)
+    (root / "etc" / "main.cf").write_text(
+        MAIN_CF.format(
+            root=root,
+            uid=user.pw_uid,
+            gid=user.pw_gid,
+            certificate=files.chain,
+            sasl_path=sasl_path,
+        ),
+        encoding="utf-8",
+    )
+    port, tls_port, auth_port = ports
+    (root / "etc" / "master.cf").write_text(
+        MASTER_CF.format(host=HOST, port=port, tls_port=tls_port, auth_port=auth_port)
+    )
+
+
+def daemon_directory() -> str:
+    """Ask Postfix where its daemons are."""
+    command = [find_program("postconf", "postfix"), "-dh", "daemon_directory"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def running_postfix(
+    root: Path, files: ServerFiles, sasl_path: Path
+) -> Iterator[Postfix]:
+    """Run Postfix in `root`; only root can, because Postfix changes users.
+
+    Args:
+        root: an empty directory that all users can enter.
+        files: the certificate.
+        sasl_path: the socket of Dovecot's authentication service.
+    """
+    ports = (free_port(), free_port(), free_port())
+    configure(root, files, sasl_path, ports)
+    # Makes the queue's directories, and checks who owns what.
+    check = [find_program("postfix", "postfix"), "-c", str(root / "etc"), "check"]
+    subprocess.run(check, check=True)
+    command = [f"{daemon_directory()}/master", "-c", str(root / "etc"), "-s"]
+    with running(command, root / "log" / "output") as process:
+        for port in ports:
+            wait_until_listening((HOST, port), process, root / "log" / "maillog")
+        yield Postfix(
+            *ports, Maildir(root / "mail" / "user"), Maildir(root / "mail" / "other")
+        )
