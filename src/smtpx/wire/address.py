@@ -52,19 +52,21 @@ _MAX_LABEL_OCTETS: Final = 63
 
 # ---------------------------------------------------------------- fragments of patterns
 
-# The quantifiers are possessive (`++`): nothing is tried twice, so time is linear.
+# Time is linear: the quantifiers of single octets are possessive (`++`), and giving
+# back a group never leads to a match. Groups are not possessive: Python 3.11.2, which
+# Debian 12 has, takes one that failed half way, and with it `a.@b`.
 _ASCII_ATEXT = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _ATEXT = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-]"
-_ASCII_DOT_STRING = _ASCII_ATEXT + rb"++(?:\." + _ASCII_ATEXT + rb"++)*+"
-_DOT_STRING = _ATEXT + rb"++(?:\." + _ATEXT + rb"++)*+"
+_ASCII_DOT_STRING = _ASCII_ATEXT + rb"++(?:\." + _ASCII_ATEXT + rb"++)*"
+_DOT_STRING = _ATEXT + rb"++(?:\." + _ATEXT + rb"++)*"
 # qtextSMTP / quoted-pairSMTP. Only ASCII can be quoted by a backslash.
-_QUOTED_STRING = rb'"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*+"'
+_QUOTED_STRING = rb'"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*"'
 _LOCAL_PART = rb"(?:" + _DOT_STRING + rb"|" + _QUOTED_STRING + rb")"
 
 _ASCII_SUB_DOMAIN = rb"[A-Za-z0-9][A-Za-z0-9-]{0,62}+(?<!-)"
 _SUB_DOMAIN = rb"[A-Za-z0-9\x80-\xff][A-Za-z0-9\x80-\xff-]*+(?<!-)"
-_ASCII_DOMAIN = _ASCII_SUB_DOMAIN + rb"(?:\." + _ASCII_SUB_DOMAIN + rb")*+"
-_DOMAIN = _SUB_DOMAIN + rb"(?:\." + _SUB_DOMAIN + rb")*+"
+_ASCII_DOMAIN = _ASCII_SUB_DOMAIN + rb"(?:\." + _ASCII_SUB_DOMAIN + rb")*"
+_DOMAIN = _SUB_DOMAIN + rb"(?:\." + _SUB_DOMAIN + rb")*"
 # dcontent; what may stand between the brackets is told apart in parse_literal.
 _ADDRESS_LITERAL = rb"\[[!-Z^-~]++\]"
 
@@ -73,7 +75,7 @@ _match_usual_path = re.compile(
 ).match
 _match_local_part = re.compile(_LOCAL_PART).match
 _match_domain = re.compile(_DOMAIN).match
-_match_source_route = re.compile(rb"@" + _DOMAIN + rb"(?:,@" + _DOMAIN + rb")*+:").match
+_match_source_route = re.compile(rb"@" + _DOMAIN + rb"(?:,@" + _DOMAIN + rb")*:").match
 _match_literal = re.compile(_ADDRESS_LITERAL).match
 _match_postmaster = re.compile(rb"postmaster(?![^> ])", re.IGNORECASE).match
 
