@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import enum
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import ClassVar
 
 from smtpx.errors import Refuse
@@ -24,7 +25,7 @@ from smtpx.testing.steps import (
     escape,
 )
 from smtpx.wire.address import Mailbox
-from smtpx.wire.options import MailOptions, OriginalRecipient, RcptOptions
+from smtpx.wire.options import MailOptions, RcptOptions
 from smtpx.wire.replies import Reply
 
 __all__ = [
@@ -220,6 +221,9 @@ class _Hooks(ScriptedSession):
     async def expand(self, text: str) -> Reply | None:
         return await self._react("expand", text)
 
+    async def etrn(self, node: str) -> Reply | None:
+        return await self._react("etrn", node)
+
     async def help(self, topic: str) -> Reply | None:
         return await self._react("help", topic)
 
@@ -356,14 +360,15 @@ def _show(message: Delivered) -> str:
 
 def render(value: object) -> str:
     """Show a value, such as a field of the options, as transcripts write it."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
     if isinstance(value, enum.Enum):
         return str(value.value)
     if isinstance(value, tuple):
         return ",".join(render(item) for item in value)
-    if isinstance(value, OriginalRecipient):
-        return f"{value.address_type};{value.address}"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return ";".join(render(getattr(value, field.name)) for field in fields)
     return str(value)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from smtpx.core import events
@@ -152,7 +153,9 @@ class CoreSession:
     def __init__(self, transcript: Transcript) -> None:
         session = session_class(transcript)
         server = Server(Session, options=server_options(transcript))
-        self.machine = ServerMachine(server.config_for(session), is_local=True)
+        self.machine = ServerMachine(
+            server.config_for(session), is_local=True, now=datetime.now(UTC)
+        )
         self.received = Received()
         self.is_closed = False
         self._script = Script(transcript)
@@ -226,6 +229,13 @@ class CoreSession:
     def _expand(self, event: events.ExpnReceived) -> None:
         self.machine.answer(self._hook("expand", event.text))
 
+    def _etrn(self, event: events.EtrnReceived) -> None:
+        self.machine.answer(self._hook("etrn", event.node))
+
+    def _command(self, event: events.CommandReceived) -> None:
+        command = f"{event.verb} {event.argument}".strip()
+        self.machine.answer(self._hook("command", command))
+
     def _help(self, event: events.HelpReceived) -> None:
         self.machine.answer(self._hook("help", event.topic))
 
@@ -262,6 +272,8 @@ class CoreSession:
         events.MessageComplete: _complete,
         events.VrfyReceived: _verify,
         events.ExpnReceived: _expand,
+        events.EtrnReceived: _etrn,
+        events.CommandReceived: _command,
         events.HelpReceived: _help,
         events.StartTLSRequested: _starttls,
         events.AuthQuestion: _question,

@@ -1,9 +1,10 @@
 r"""The ``with`` lines of a transcript, as the options of a server.
 
 ``with`` names a field of `smtpx.ServerOptions`, `smtpx.Limits` or, with ``_timeout``
-behind it, `smtpx.ServerTimeouts`. A bare name switches on, ``name=no`` off,
-``name=none`` takes a limit away. Beside them there are ``tls`` (STARTTLS is offered),
-``vrfy`` and ``extension=KEYWORD``.
+behind it, `smtpx.ServerTimeouts`, or a field of `smtpx.ExtensionSettings`. A bare name
+switches on, ``name=no`` off, ``name=none`` takes a limit away. Beside them there are
+``tls`` (STARTTLS is offered), ``vrfy``, ``extension=KEYWORD``, and ``verb=VERB`` for a
+verb that a user registers.
 
 >>> from smtpx.testing.transcripts import parse_transcript
 >>> transcript = parse_transcript("# a rule\nwith lmtp max_recipients=2\nC: NOOP\n")
@@ -22,12 +23,17 @@ from typing import Any
 from smtpx.core.limits import Limits
 from smtpx.server.options import ServerOptions, ServerTimeouts
 from smtpx.testing.steps import Setting, Transcript, TranscriptError
+from smtpx.wire.commands import parse_raw
+from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension, ExtensionSettings
 from smtpx.wire.framing import BareNewline
 
 __all__ = ["server_options"]
 
 _LIMITS = frozenset(field.name for field in dataclasses.fields(Limits))
 _TIMEOUTS = frozenset(field.name for field in dataclasses.fields(ServerTimeouts))
+_EXTENSION_SETTINGS = frozenset(
+    field.name for field in dataclasses.fields(ExtensionSettings)
+)
 _OPTIONS = frozenset(field.name for field in dataclasses.fields(ServerOptions))
 
 # What the drivers look at themselves.
@@ -52,16 +58,21 @@ def server_options(
     timeouts: dict[str, Any] = {}
     options: dict[str, Any] = {"hostname": "mx.test"}
     extensions: set[str] = set()
+    extension_settings: dict[str, Any] = {}
     for setting in transcript.settings:
         name = setting.name
         if name in _OF_THE_TEST:
             continue
         if name == "tls":
             options["tls"] = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        elif name == "vrfy":
-            extensions.add("VRFY")
-        elif name == "extension":
-            extensions.add((setting.value or "").upper())
+        elif name in {"vrfy", "extension"}:
+            extensions.add((setting.value or name).upper())
+        elif name == "verb":
+            verb = parse_raw(setting.value or "")
+            row = Extension(verb.verb, "the transcript", verbs=(verb,))
+            options["registry"] = DEFAULT_REGISTRY.with_extension(row)
+        elif name in _EXTENSION_SETTINGS:
+            extension_settings[name] = _extension_setting(transcript, setting)
         elif name in _LIMITS:
             limits[name] = _number(transcript, setting, int)
         elif name.removesuffix("_timeout") in _TIMEOUTS and name.endswith("_timeout"):
@@ -76,6 +87,7 @@ def server_options(
         limits=Limits(**limits),
         timeouts=ServerTimeouts(**timeouts),
         extensions=frozenset(extensions),
+        extension_settings=ExtensionSettings(**extension_settings),
         **options,
     )
 
@@ -89,6 +101,17 @@ def _number(
         return kind((setting.value or "").removesuffix("s"))
     except ValueError:
         raise _error(transcript, setting, "that is no number") from None
+
+
+def _extension_setting(transcript: Transcript, setting: Setting) -> object:
+    """Read a setting of an extension: a number of seconds, words, or a switch."""
+    if setting.name.endswith("_seconds"):
+        return _number(transcript, setting, int)
+    if setting.name == "no_soliciting":
+        return tuple((setting.value or "").split(","))
+    if setting.name == "mt_priority_profile":
+        return setting.value
+    return _option(transcript, setting)
 
 
 def _option(transcript: Transcript, setting: Setting) -> object:

@@ -41,6 +41,7 @@ HOOKS = frozenset(
         "connected",
         "data",
         "delivery",
+        "etrn",
         "expand",
         "hello",
         "help",
