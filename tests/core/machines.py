@@ -26,6 +26,7 @@ ANSWERED = (
     events.MessageComplete,
     events.VrfyReceived,
     events.ExpnReceived,
+    events.EtrnReceived,
     events.HelpReceived,
     events.StartTLSRequested,
     events.AuthQuestion,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,7 @@ USER = dataclasses.replace(
     registry=DEFAULT_REGISTRY.with_extension(
         Extension("XPING", "example.com", verbs=(parse_raw("XPING"),))
     ),
+    extensions=frozenset({"ETRN"}),
     mechanisms=SERVER_MECHANISMS,
     offers_starttls=True,
 )
@@ -73,6 +75,7 @@ LINES = {
     "QUIT": b"QUIT\r\n",
     "VRFY": b"VRFY bob\r\n",
     "EXPN": b"EXPN list\r\n",
+    "ETRN": b"ETRN mx.c.test\r\n",
     "HELP": b"HELP\r\n",
     "AUTH": b"AUTH LOGIN\r\n",
     "STARTTLS": b"STARTTLS\r\n",
@@ -130,6 +133,7 @@ GRANTED = {
     "QUIT": 221,
     "VRFY": 252,
     "EXPN": 502,
+    "ETRN": 458,
     "HELP": 214,
     "AUTH": 334,
     "STARTTLS": 220,
@@ -250,7 +254,7 @@ def test_ehlo_lists_keywords_in_order() -> None:
     lines = replies_of(started.say(hello()))[0]
     assert [line[4:].split()[0] for line in lines[1:]] == (
         b"PIPELINING 8BITMIME ENHANCEDSTATUSCODES CHUNKING STARTTLS AUTH SMTPUTF8 "
-        b"BINARYMIME DSN SIZE HELP VRFY XPING".split()
+        b"BINARYMIME DSN SIZE LIMITS HELP VRFY XPING".split()
     )
     assert started.machine.is_extended
 
@@ -633,6 +637,57 @@ def test_421_of_a_hook_ends_the_session() -> None:
     assert started.machine.ended_transactions == 1
 
 
+def test_etrn() -> None:
+    """RFC 1985 section 5.1."""
+    started = ready(USER)
+    assert started.say(b"ETRN @mx.c.test\r\n") == (
+        b"458 4.3.0 unable to queue messages for node @mx.c.test\r\n"
+    )
+    assert started.seen[-1] == events.EtrnReceived("@mx.c.test")
+    started = ready(USER, {events.EtrnReceived: Reply(253, None, "2 pending")})
+    assert started.say(LINES["ETRN"]) == b"253 2.0.0 2 pending\r\n"
+    assert ready().codes(LINES["ETRN"]) == [502]
+
+
+# --- What LIMITS tells is held (RFC 9422). ---
+
+
+def rcpt_to(*domains: str) -> bytes:
+    return b"".join(f"RCPT TO:<b@{domain}>\r\n".encode() for domain in domains)
+
+
+def test_domains_of_a_session_are_limited() -> None:
+    started = ready(limited(max_recipient_domains=2))
+    begin = b"RSET\r\nMAIL FROM:<>\r\n"
+    said = begin + rcpt_to("one.test", "ONE.test") + begin + rcpt_to("two.test")
+    assert started.codes(said) == [250] * 7
+    assert started.say(rcpt_to("three.test")).startswith(b"452 4.5.3 ")
+    assert started.codes(rcpt_to("one.test") + b"RCPT TO:<postmaster>\r\n") == [250] * 2
+
+
+def test_a_refused_recipient_uses_up_no_domain() -> None:
+    config = limited(max_recipient_domains=1)
+    refusing = ready(config, {events.RcptReceived: Reply(550, None, "who?")})
+    refused = refusing.codes(LINES["MAIL"] + rcpt_to("one.test", "two.test"))
+    assert refused == [250, 550, 550]
+    started = ready(config)
+    said = LINES["MAIL"] + b"RCPT TO:<postmaster>\r\n" + rcpt_to("a.test", "b.test")
+    assert started.codes(said) == [250, 250, 250, 452]
+
+
+def test_time_is_told_by_the_minute() -> None:
+    config = dataclasses.replace(CONFIG, extensions=frozenset({"FUTURERELEASE"}))
+    began = datetime(2030, 1, 1, 12, 30, 59, 5, tzinfo=UTC)
+    machine = ServerMachine(config, now=began)
+    started = Talk(machine)
+    started.pump()
+    assert b"FUTURERELEASE 5184000 2030-03-02T12:30:00Z\r\n" in started.say(hello())
+    begin = b"MAIL FROM:<> HOLDUNTIL=2030-"
+    assert started.codes(begin + b"03-02T12:30:01Z\r\n") == [501]
+    assert started.codes(begin + b"01-01T12:30:00Z\r\n") == [501]
+    assert started.codes(begin + b"03-02T12:30:00Z\r\n") == [250]
+
+
 # --- What is demanded before MAIL. ---
 
 
@@ -640,7 +695,7 @@ def test_tls_required() -> None:
     config = dataclasses.replace(USER, requires_tls=True)
     started = talk(config)
     assert started.codes(hello() + b"NOOP\r\n") == [250, 250]
-    for verb in ("MAIL", "AUTH", "VRFY", "EXPN", "HELP", "RSET", "XPING"):
+    for verb in ("MAIL", "AUTH", "VRFY", "EXPN", "ETRN", "HELP", "RSET", "XPING"):
         assert started.say(LINES[verb]).startswith(b"530 5.7.0 ")
     assert started.codes(b"STARTTLS\r\n") == [220]
     assert ready(config, is_tls=True).codes(LINES["MAIL"]) == [250]
@@ -650,7 +705,7 @@ def test_tls_required() -> None:
 def test_auth_required() -> None:
     config = dataclasses.replace(USER, requires_auth=True)
     started = ready(config, is_tls=True)
-    for verb in ("MAIL", "VRFY", "EXPN"):
+    for verb in ("MAIL", "VRFY", "EXPN", "ETRN"):
         assert started.say(LINES[verb]).startswith(b"530 5.7.0 ")
     assert started.codes(b"AUTH PLAIN AGEAYg==\r\n" + LINES["MAIL"]) == [235, 250]
 

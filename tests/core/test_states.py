@@ -12,9 +12,9 @@ from smtpx.core.states import (
     ServerTrigger,
     describe_wrong_order,
 )
-from smtpx.wire.commands import BUILT_IN_VERBS
+from smtpx.wire.commands import DEFAULT_GRAMMAR
 
-VERBS = {verb.decode() for verb in BUILT_IN_VERBS}
+VERBS = {verb.decode() for verb in DEFAULT_GRAMMAR.verbs}
 
 
 def test_tables_speak_of_known_verbs() -> None:

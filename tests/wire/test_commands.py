@@ -15,12 +15,14 @@ from smtpx.wire.address import Mailbox
 from smtpx.wire.commands import (
     BUILT_IN_VERBS,
     DEFAULT_GRAMMAR,
+    ETRN_SYNTAX,
     MAX_CHUNK_OCTETS,
     Auth,
     Bdat,
     Command,
     Data,
     Ehlo,
+    Etrn,
     Expn,
     Grammar,
     Helo,
@@ -112,6 +114,10 @@ WIRE: list[tuple[bytes, Command]] = [
     (b"VRFY bob", Vrfy("bob")),
     ("VRFY gr\u00e5 SMTPUTF8".encode(), Vrfy("gr\u00e5 SMTPUTF8")),
     (b"EXPN list", Expn("list")),
+    (b"ETRN example.com", Etrn("example.com")),
+    (b"ETRN @example.com", Etrn("@example.com")),
+    (b"ETRN #uucp/1", Etrn("#uucp/1")),
+    ("ETRN gr\u00e5.example".encode(), Etrn("gr\u00e5.example")),
     (b"HELP", Help()),
     (b"HELP MAIL", Help("MAIL")),
     (b"STARTTLS", StartTLS()),
@@ -184,9 +190,9 @@ def test_commands_without_parameters_share_their_options() -> None:
 
 def test_every_class_has_its_row_and_its_tests() -> None:
     classes = set(get_args(Command)) - {Raw}
-    assert {one.verb.encode() for one in classes} == BUILT_IN_VERBS.keys()
+    assert {one.verb.encode() for one in classes} == DEFAULT_GRAMMAR.verbs.keys()
     assert {type(command) for _, command in WIRE} == classes
-    for verb, row in BUILT_IN_VERBS.items():
+    for verb, row in DEFAULT_GRAMMAR.verbs.items():
         assert row.verb.encode() == verb
 
 
@@ -225,6 +231,13 @@ def test_commands_are_values(line: bytes, command: Command) -> None:
             for line in (b"MAIL", b"RCPT", b"VRFY", b"EXPN", b"BDAT")
         ),
         *((line, "501 5.5.4") for line in (b"AUTH", b"VRFY ", b"EXPN ")),
+        # RFC 1985 section 7 shows the second.
+        *((line, "501 5.5.4") for line in (b"ETRN", b"ETRN localname", b"ETRN a.b c")),
+        *((line, "501 5.5.4") for line in (b"ETRN @", b"ETRN #", b"ETRN #a b")),
+        *(
+            (line, "501 5.5.4")
+            for line in (b"ETRN a..b", b"ETRN a.\xff", b"ETRN #\xe5")
+        ),
         # The name of the client.
         *((line, "501 5.5.4") for line in (b"EHLO a b", b"HELO \xff", b"EHLO a\0")),
         (b"EHLO " + b"a" * 256, "501 5.5.4"),
@@ -382,7 +395,7 @@ def test_a_row_cannot_have_any_verb(verb: str) -> None:
 
 
 def test_the_default_grammar_knows_all() -> None:
-    assert DEFAULT_GRAMMAR.verbs is BUILT_IN_VERBS
+    assert DEFAULT_GRAMMAR.verbs == {**BUILT_IN_VERBS, b"ETRN": ETRN_SYNTAX}
     assert not DEFAULT_GRAMMAR.lenient_paths
     assert DEFAULT_GRAMMAR.unimplemented == frozenset()
     assert b"SIZE" in DEFAULT_GRAMMAR.mail_parameters
@@ -441,6 +454,11 @@ def test_parameters_of_mail_know_whether_utf8_is_allowed(smtputf8: bool) -> None
         Bdat(2**63),
         Vrfy(""),
         Expn(""),
+        Etrn(""),
+        Etrn("localname"),
+        Etrn("a.b c"),
+        Etrn("#a b"),
+        Etrn("#\u00e5"),
         Auth(""),
         Auth("A" * 21),
         Auth("PLAIN AAAA"),
@@ -471,7 +489,7 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-@pytest.mark.parametrize("make", [Helo, Ehlo, Lhlo, Noop, Vrfy, Expn, Help, Auth])
+@pytest.mark.parametrize("make", [Helo, Ehlo, Lhlo, Noop, Vrfy, Expn, Etrn, Help, Auth])
 def test_no_argument_ends_its_line(make: type[Helo], text: str) -> None:
     with pytest.raises((UnsafeOctets, BadSyntax)):
         make(text).encode()
@@ -502,7 +520,7 @@ def test_no_parameter_ends_its_line(text: str) -> None:
     "command",
     [
         *(Noop("\ud800"), Vrfy("\udcff"), Help("\ud800"), Raw("X", "\ud800")),
-        *(Ehlo("\ud800"), Auth("\ud800"), Expn("\ud800")),
+        *(Ehlo("\ud800"), Auth("\ud800"), Expn("\ud800"), Etrn("\ud800")),
     ],
 )
 def test_a_lone_surrogate_is_refused(command: Command) -> None:
@@ -552,6 +570,7 @@ def test_any_line_gives_a_command_or_a_refusal(line: bytes, is_lenient: bool) ->
 def test_any_text_gives_one_line_or_an_error(text: str) -> None:
     commands: list[Command] = [
         *(Helo(text), Ehlo(text), Lhlo(text), Noop(text), Vrfy(text), Expn(text)),
+        *(Etrn(text), Etrn("#" + text)),
         *(Help(text), Auth(text), Raw("X", text), Raw(text, text)),
     ]
     for command in commands:

@@ -1,6 +1,8 @@
-"""The registry: what is advertised is understood, and nothing else is."""
+"""The library's own extensions: what each advertises, takes and refuses."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -8,40 +10,53 @@ from smtpx.errors import BadParameter, BadSyntax
 from smtpx.wire.capabilities import Capabilities
 from smtpx.wire.commands import (
     BUILT_IN_VERBS,
+    ETRN_SYNTAX,
     Auth,
+    Etrn,
     Mail,
-    Raw,
     StartTLS,
     parse_command,
-    parse_raw,
 )
 from smtpx.wire.extensions import (
     DEFAULT_REGISTRY,
     EXTENSIONS,
-    Extension,
+    ExtensionSettings,
     Offer,
-    Registry,
 )
 from smtpx.wire.params import (
     PARAMETERS,
     BodyType,
-    EncodeContext,
+    ByMode,
+    DeliverBy,
     MailOptions,
-    Parameter,
+    RcptOptions,
 )
 
-OPTIONAL = frozenset({"SMTPUTF8", "BINARYMIME", "DSN", "VRFY"})
+OPTIONAL = frozenset(
+    {"SMTPUTF8", "BINARYMIME", "DSN", "RRVS", "DELIVERBY", "MT-PRIORITY"}
+    | {"VRFY", "EXPN", "ETRN", "NO-SOLICITING", "XOORG"}
+)
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EVERYTHING = Offer(
     max_message_octets=1000,
+    max_recipients=100,
+    max_transactions=20,
+    max_recipient_domains=3,
     mechanisms=("PLAIN", "LOGIN"),
     starttls_available=True,
-    enabled=OPTIONAL,
+    enabled=OPTIONAL | {"FUTURERELEASE", "REQUIRETLS"},
+    settings=ExtensionSettings(future_release_max_seconds=86_400),
+    now=NOW,
 )
 
 
-def refusal(line: bytes, offer: Offer, registry: Registry = DEFAULT_REGISTRY) -> str:
+def on(keyword: str, *, is_tls: bool = False, now: datetime | None = None) -> Offer:
+    return Offer(enabled=frozenset({keyword}), is_tls=is_tls, now=now)
+
+
+def refusal(line: bytes, offer: Offer) -> str:
     with pytest.raises(BadSyntax) as caught:
-        parse_command(line, registry.grammar(offer))
+        parse_command(line, DEFAULT_REGISTRY.grammar(offer))
     return f"{caught.value.code} {caught.value.enhanced}"
 
 
@@ -71,9 +86,47 @@ def test_lines_of_a_server_with_everything() -> None:
         "BINARYMIME",
         "DSN",
         "SIZE 1000",
+        "LIMITS RCPTMAX=100 MAILMAX=20 RCPTDOMAINMAX=3",
+        "RRVS",
+        "DELIVERBY",
+        "MT-PRIORITY",
+        "FUTURERELEASE 86400 2030-01-02T00:00:00Z",
         "HELP",
         "VRFY",
+        "EXPN",
+        "ETRN",
+        "NO-SOLICITING",
+        "XOORG",
     )
+
+
+def test_requiretls_is_offered_under_tls() -> None:
+    offer = Offer(is_tls=True, enabled=frozenset({"REQUIRETLS"}))
+    lines = DEFAULT_REGISTRY.ehlo_lines(offer)
+    assert lines[4:6] == ("REQUIRETLS", "SIZE 0")
+    assert "REQUIRETLS" not in DEFAULT_REGISTRY.ehlo_lines(Offer(is_tls=True))
+
+
+def test_future_release_needs_the_time() -> None:
+    enabled = frozenset({"FUTURERELEASE"})
+    assert not any(
+        "FUTURE" in line
+        for offer in (Offer(enabled=enabled), Offer(now=NOW))
+        for line in DEFAULT_REGISTRY.ehlo_lines(offer)
+    )
+
+
+@pytest.mark.parametrize(
+    ("offer", "line"),
+    [
+        (Offer(max_recipients=999_999), "LIMITS RCPTMAX=999999"),
+        (Offer(max_recipients=1_000_000, max_transactions=1), "LIMITS MAILMAX=1"),
+        (Offer(max_recipient_domains=1), "LIMITS RCPTDOMAINMAX=1"),
+        (Offer(max_recipients=1_000_000), "SIZE 0"),
+    ],
+)
+def test_limits_have_six_digits(offer: Offer, line: str) -> None:
+    assert DEFAULT_REGISTRY.ehlo_lines(offer)[-2] == line
 
 
 def test_starttls_is_not_offered_twice() -> None:
@@ -97,11 +150,12 @@ def test_the_rows_use_every_parameter_and_name_their_rfc() -> None:
     used = {parameter.keyword for row in EXTENSIONS for parameter in row.parameters}
     assert used == {parameter.keyword for parameter in PARAMETERS}
     for row in EXTENSIONS:
-        assert row.rfc.startswith("RFC ")
+        assert row.rfc.startswith("RFC ") or row.keyword == "XOORG"
         for parameter in row.parameters:
             assert parameter.rfc in {row.rfc, "RFC 6152"}
         for syntax in row.verbs:
-            assert BUILT_IN_VERBS[syntax.verb.encode()] is syntax
+            known = {**BUILT_IN_VERBS, b"ETRN": ETRN_SYNTAX}
+            assert known[syntax.verb.encode()] is syntax
 
 
 @pytest.mark.parametrize(
@@ -115,6 +169,17 @@ def test_the_rows_use_every_parameter_and_name_their_rfc() -> None:
         (b"MAIL FROM:<> RET=FULL ENVID=x", Offer(enabled=frozenset({"DSN"}))),
         (b"RCPT TO:<a@b.c> NOTIFY=NEVER", Offer(enabled=frozenset({"DSN"}))),
         (b"RCPT TO:<a@b.c> ORCPT=rfc822;a@b.c", Offer(enabled=frozenset({"DSN"}))),
+        (b"MAIL FROM:<> REQUIRETLS", on("REQUIRETLS", is_tls=True)),
+        (b"MAIL FROM:<> BY=1;R", on("DELIVERBY")),
+        (b"MAIL FROM:<> MT-PRIORITY=9", on("MT-PRIORITY")),
+        (b"MAIL FROM:<> HOLDFOR=1", on("FUTURERELEASE", now=NOW)),
+        (
+            b"MAIL FROM:<> HOLDUNTIL=2030-01-01T00:00:01Z",
+            on("FUTURERELEASE", now=NOW),
+        ),
+        (b"MAIL FROM:<> SOLICIT=a", on("NO-SOLICITING")),
+        (b"MAIL FROM:<> XOORG=a", on("XOORG")),
+        (b"RCPT TO:<a@b.c> RRVS=2030-01-01T00:00:00Z", on("RRVS")),
         (b"MAIL FROM:<> AUTH=<>", Offer(mechanisms=("PLAIN",))),
         (b"MAIL FROM:<> AUTH=<>", Offer(mechanisms=("PLAIN",), is_authenticated=True)),
     ],
@@ -132,95 +197,18 @@ def test_verbs_of_the_library_are_always_understood() -> None:
     assert parse_command(b"STARTTLS", grammar) == StartTLS()
     assert parse_command(b"AUTH PLAIN", grammar) == Auth("PLAIN")
     assert grammar.verbs == BUILT_IN_VERBS
-    assert grammar.unimplemented == frozenset()
+    assert grammar.unimplemented == {b"ETRN"}
+
+
+def test_etrn_is_a_verb_where_it_is_switched_on() -> None:
+    assert refusal(b"ETRN example.com", Offer()) == "502 5.5.1"
+    grammar = DEFAULT_REGISTRY.grammar(on("ETRN"))
+    assert parse_command(b"etrn example.com", grammar) == Etrn("example.com")
 
 
 def test_leniency_is_handed_on() -> None:
     assert DEFAULT_REGISTRY.grammar(Offer(), lenient_paths=True).lenient_paths
     assert not DEFAULT_REGISTRY.grammar(Offer()).lenient_paths
-
-
-# --- rows of one's own ---------------------------------------------------------------
-
-
-def decode(value: bytes | None) -> object:
-    return value
-
-
-def encode(value: object, _context: EncodeContext) -> bytes | None:
-    return value if isinstance(value, bytes) else None
-
-
-COLOUR = Parameter(
-    keyword="COLOUR", command="MAIL", decode=decode, encode=encode, rfc="none"
-)
-OWN = Extension(
-    "XOWN",
-    "none",
-    parameters=(COLOUR,),
-    verbs=(parse_raw("XFETCH"),),
-    advertise=lambda offer: "1 2" if offer.is_tls else None,
-)
-
-
-def test_an_extension_of_ones_own() -> None:
-    registry = DEFAULT_REGISTRY.with_extension(OWN)
-    tls = Offer(is_tls=True)
-    assert registry.ehlo_lines(tls)[-1] == "XOWN 1 2"
-    assert registry.ehlo_lines(tls)[:-1] == DEFAULT_REGISTRY.ehlo_lines(tls)
-    grammar = registry.grammar(tls)
-    command = parse_command(b"MAIL FROM:<> colour=red", grammar)
-    assert command == Mail(None, MailOptions(extra={"COLOUR": b"red"}))
-    assert isinstance(command, Mail)
-    mail, rcpt = registry.parameter_tables({"XOWN"})
-    assert command.encode(mail) == b"MAIL FROM:<> COLOUR=red\r\n"
-    assert rcpt == {}
-    assert parse_command(b"xfetch a", grammar) == Raw("XFETCH", "a")
-    assert grammar.unimplemented == frozenset()
-
-
-def test_an_extension_that_is_not_offered_now() -> None:
-    registry = DEFAULT_REGISTRY.with_extension(OWN)
-    assert registry.ehlo_lines(Offer()) == DEFAULT_REGISTRY.ehlo_lines(Offer())
-    assert refusal(b"MAIL FROM:<> COLOUR=red", Offer(), registry) == "555 5.5.4"
-    assert refusal(b"XFETCH a", Offer(), registry) == "502 5.5.1"
-    assert refusal(b"XFETCH a", Offer()) == "500 5.5.2"
-
-
-def test_an_extension_is_replaced_in_its_place() -> None:
-    quiet = Extension("PIPELINING", "RFC 2920", advertise=lambda _offer: None)
-    registry = DEFAULT_REGISTRY.with_extension(quiet)
-    assert registry.ehlo_lines(Offer())[0] == "8BITMIME"
-    assert len(registry.extensions) == len(EXTENSIONS)
-    loud = Extension("PIPELINING", "RFC 2920", advertise=lambda _offer: "LOUD")
-    lines = registry.with_extension(loud).ehlo_lines(Offer())
-    assert lines[0] == "PIPELINING LOUD"
-
-
-def test_a_verb_of_the_library_is_replaced() -> None:
-    own = Extension("XETRN", "none", verbs=(parse_raw("NOOP"),))
-    grammar = DEFAULT_REGISTRY.with_extension(own).grammar(Offer())
-    assert parse_command(b"NOOP x", grammar) == Raw("NOOP", "x")
-
-
-def test_the_registry_is_not_changed() -> None:
-    before = DEFAULT_REGISTRY.extensions
-    DEFAULT_REGISTRY.with_extension(OWN)
-    assert DEFAULT_REGISTRY.extensions is before is EXTENSIONS
-    assert DEFAULT_REGISTRY.grammar(Offer()).verbs is not BUILT_IN_VERBS
-
-
-@pytest.mark.parametrize("keyword", ["", "A B", "x", "X\r\n250 Y", "X_Y", "-X", "X\n"])
-def test_not_every_word_is_a_keyword(keyword: str) -> None:
-    with pytest.raises(ValueError, match="no keyword"):
-        Extension(keyword, "none")
-
-
-@pytest.mark.parametrize("text", [" ", "a\r\nb", "a\n", "a  b", " a", "a ", "\u00e5"])
-def test_not_every_text_can_be_advertised(text: str) -> None:
-    own = Extension("XOWN", "none", advertise=lambda _offer: text)
-    with pytest.raises(ValueError, match="cannot advertise"):
-        Registry((own,)).ehlo_lines(Offer())
 
 
 # --- for clients ---------------------------------------------------------------------
@@ -239,3 +227,80 @@ def test_parameters_by_what_a_server_told() -> None:
     told = Capabilities.parse(["8BITMIME", "CHUNKING", "BINARYMIME"])
     mail, _ = DEFAULT_REGISTRY.parameter_tables(told)
     assert binary.encode(mail) == b"MAIL FROM:<> BODY=BINARYMIME\r\n"
+
+
+# --- what a server holds a client to, and a client itself ----------------------------
+
+
+def excluded(options: MailOptions | RcptOptions, *lines: str) -> str:
+    with pytest.raises(BadParameter) as caught:
+        DEFAULT_REGISTRY.check(options, Capabilities.parse(lines), NOW)
+    return f"{caught.value.code} {caught.value.enhanced} {caught.value.text}"
+
+
+def allow(options: MailOptions | RcptOptions, *lines: str, now: bool = True) -> None:
+    told = Capabilities.parse(lines)
+    DEFAULT_REGISTRY.check(options, told, NOW if now else None)
+
+
+def test_deliver_by_has_a_least_time_for_returns() -> None:
+    soon, later = DeliverBy(9, ByMode.RETURN), DeliverBy(10, ByMode.RETURN)
+    for kind in (MailOptions, RcptOptions):
+        assert excluded(kind(deliver_by=soon), "DELIVERBY 10").startswith("555 5.5.4")
+        allow(kind(deliver_by=later), "DELIVERBY 10")
+        allow(kind(deliver_by=DeliverBy(-9, ByMode.NOTIFY)), "DELIVERBY 10")
+        allow(kind(), "DELIVERBY 10")
+        allow(kind(deliver_by=soon), "DELIVERBY")
+        for odd in ("x", "-1", "1" * 10, "\u0661"):
+            allow(kind(deliver_by=soon), f"DELIVERBY {odd}")
+
+
+def test_future_release_has_limits() -> None:
+    line = "FUTURERELEASE 60 2030-01-01T00:01:00Z"
+    allow(MailOptions(hold_for_seconds=60), line)
+    assert excluded(MailOptions(hold_for_seconds=61), line) == (
+        "501 5.5.4 HOLDFOR is at most 60 seconds here"
+    )
+    last = NOW + timedelta(seconds=60)
+    allow(MailOptions(hold_until=last), line)
+    assert excluded(MailOptions(hold_until=last + timedelta(seconds=1)), line) == (
+        "501 5.5.4 HOLDUNTIL is at most 2030-01-01T00:01:00Z here"
+    )
+    assert excluded(MailOptions(hold_until=NOW), line) == (
+        "501 5.5.4 HOLDUNTIL is in the past"
+    )
+    # A client that asks does not know the time of the server.
+    allow(MailOptions(hold_until=NOW), line, now=False)
+    for odd in ("FUTURERELEASE", "FUTURERELEASE x", "FUTURERELEASE x 2030-13-01"):
+        allow(MailOptions(hold_for_seconds=61), odd)
+        allow(MailOptions(hold_until=last + timedelta(days=1)), odd)
+
+
+def test_a_message_is_not_held_longer_than_it_may_take() -> None:
+    """RFC 4865 section 5.2."""
+    line = "FUTURERELEASE 600 2030-01-01T00:10:00Z"
+    by = DeliverBy(60, ByMode.NOTIFY)
+    allow(MailOptions(deliver_by=by), line)
+    allow(MailOptions(deliver_by=by, hold_for_seconds=60), line)
+    until = NOW + timedelta(seconds=60)
+    allow(MailOptions(deliver_by=by, hold_until=until), line)
+    late = until + timedelta(seconds=1)
+    allow(MailOptions(deliver_by=by, hold_until=late), line, now=False)
+    for options in (
+        MailOptions(deliver_by=by, hold_for_seconds=61),
+        MailOptions(deliver_by=by, hold_until=late),
+    ):
+        assert excluded(options, line) == (
+            "501 5.5.4 the message would be released after BY has passed"
+        )
+
+
+def test_soliciting_that_is_not_wanted() -> None:
+    line = "NO-SOLICITING net.example:ADV,org.example:ADV"
+    allow(MailOptions(solicit=("com.example:ADV",)), line)
+    allow(MailOptions(), line)
+    allow(MailOptions(solicit=("net.example:ADV",)), "NO-SOLICITING")
+    options = MailOptions(solicit=("a", "net.EXAMPLE:ADV", "org.example:adv"))
+    assert excluded(options, line) == (
+        "550 5.7.1 SOLICIT=net.EXAMPLE:ADV,org.example:adv"
+    )

@@ -15,9 +15,7 @@ from smtpx.wire.params import (
     DEFAULT_RCPT_OPTIONS,
     MAIL_PARAMETERS,
     PARAMETERS,
-    RCPT_COMPATIBILITY_PARAMETERS,
     RCPT_PARAMETERS,
-    UNADVERTISED_PARAMETERS,
     BodyType,
     ByMode,
     DeliverBy,
@@ -31,7 +29,7 @@ from smtpx.wire.params import (
     make_parameter_table,
     parse_parameters,
 )
-from tests.wire.parameters import encode, parse_mail, refusal
+from tests.wire.parameters import encode, parse_mail, parse_rcpt, refusal
 
 # --- parameters as a list ------------------------------------------------------------
 
@@ -195,7 +193,7 @@ def test_nothing_is_left_out_silently(
 
 
 def test_rows_are_sound() -> None:
-    every = PARAMETERS + UNADVERTISED_PARAMETERS + RCPT_COMPATIBILITY_PARAMETERS
+    every = PARAMETERS
     fields = {
         "MAIL": {item.name for item in dataclasses.fields(MailOptions)},
         "RCPT": {item.name for item in dataclasses.fields(RcptOptions)},
@@ -211,9 +209,8 @@ def test_rows_are_sound() -> None:
     for row in every:
         assert row.keyword == row.keyword.upper()
         assert row.rfc.startswith("RFC ") or row.keyword.startswith("X")
-    known = PARAMETERS + UNADVERTISED_PARAMETERS
-    assert make_parameter_table(known, "MAIL") == MAIL_PARAMETERS
-    assert make_parameter_table(known, "RCPT") == RCPT_PARAMETERS
+    assert make_parameter_table(every, "MAIL") == MAIL_PARAMETERS
+    assert make_parameter_table(every, "RCPT") == RCPT_PARAMETERS
 
 
 def test_exclusion_is_mutual() -> None:
@@ -242,14 +239,19 @@ def test_parameters_that_exclude_each_other(octets: bytes) -> None:
         encode(both)
 
 
-def test_rcpt_may_be_taught_parameters_of_mail() -> None:
+def test_parameters_of_mail_that_some_send_with_rcpt() -> None:
     octets = b" BY=120;R MT-PRIORITY=3"
-    assert refusal(octets, RCPT_PARAMETERS).code == 555
-    table = make_parameter_table(RCPT_COMPATIBILITY_PARAMETERS, "RCPT")
-    options = RcptOptions(**parse_parameters(octets, table))
+    options = parse_rcpt(octets)
     assert options == RcptOptions(
         deliver_by=DeliverBy(120, ByMode.RETURN), mt_priority=3
     )
-    assert encode_parameters(options, table) == octets
+    assert encode(options) == octets
+    rows = [row for row in PARAMETERS if row.is_compatibility]
+    assert {row.keyword for row in rows} == {"BY", "MT-PRIORITY"}
+    assert {row.command for row in rows} == {"RCPT"}
+    strict = {
+        key: row for key, row in RCPT_PARAMETERS.items() if not row.is_compatibility
+    }
+    assert refusal(octets, strict).code == 555
     with pytest.raises(BadParameter, match="for deliver_by, mt_priority"):
-        encode(options)
+        encode_parameters(options, strict)

@@ -579,6 +579,7 @@ def test_named_replies_fit_a_line_and_have_enhanced_codes() -> None:
         ("TLS_UNAVAILABLE", "454 4.7.0"),
         ("TOO_MANY_AUTH_FAILURES", "421 4.7.0"),
         ("TOO_MANY_CONNECTIONS", "421 4.7.0"),
+        ("TOO_MANY_DOMAINS", "452 4.5.3"),
         ("TOO_MANY_ERRORS", "421 4.7.0"),
         ("TOO_MANY_RECIPIENTS", "452 4.5.3"),
         ("UNKNOWN_COMMAND", "500 5.5.2"),

@@ -7,12 +7,18 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from smtpx.core.limits import DEFAULT_LIMITS, Limits
-from smtpx.wire.extensions import DEFAULT_REGISTRY, Offer, Registry
+from smtpx.wire.extensions import (
+    DEFAULT_REGISTRY,
+    ExtensionSettings,
+    Offer,
+    Registry,
+)
 from smtpx.wire.framing import BareNewline
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from smtpx.sasl.mechanism import ServerMechanism
     from smtpx.wire.commands import Grammar
@@ -33,6 +39,7 @@ class ServerConfig:
         bare_newline: what to do with a bare CR or LF in a message.
         lenient_paths: take a path without brackets or with a space before it.
         extensions: EHLO keywords of extensions to enable beside those always on.
+        extension_settings: what those say that have something to say.
         registry: all extensions that the server knows.
         mechanisms: SASL mechanisms by name, in the order in which they are offered.
         plaintext_mechanisms: names of mechanisms that show a password and are allowed
@@ -51,6 +58,7 @@ class ServerConfig:
     bare_newline: BareNewline = BareNewline.REFUSE
     lenient_paths: bool = False
     extensions: frozenset[str] = frozenset()
+    extension_settings: ExtensionSettings = field(default_factory=ExtensionSettings)
     registry: Registry = DEFAULT_REGISTRY
     mechanisms: Mapping[str, type[ServerMechanism]] = field(
         default_factory=lambda: _NO_MECHANISMS
@@ -83,7 +91,12 @@ class ServerConfig:
         )
 
     def offer(
-        self, *, is_tls: bool, is_local: bool, is_authenticated: bool = False
+        self,
+        *,
+        is_tls: bool,
+        is_local: bool,
+        is_authenticated: bool = False,
+        now: datetime | None = None,
     ) -> Offer:
         """Describe a session to the registry, which tells what to advertise in it."""
         return Offer(
@@ -92,24 +105,29 @@ class ServerConfig:
             is_authenticated=is_authenticated,
             max_message_octets=self.limits.max_message_octets,
             max_recipients=self.limits.max_recipients,
+            max_transactions=self.limits.max_transactions,
+            max_recipient_domains=self.limits.max_recipient_domains,
             mechanisms=self.offered_mechanisms(is_tls=is_tls, is_local=is_local),
             starttls_available=self.offers_starttls,
             enabled=self.extensions,
+            settings=self.extension_settings,
+            now=now,
         )
 
-    def grammar(self, *, is_tls: bool, is_local: bool) -> Grammar:
+    def grammar(
+        self, *, is_tls: bool, is_local: bool, now: datetime | None = None
+    ) -> Grammar:
         """Return the grammar of a session; made once for each case."""
-        cache, key = self._grammars, (is_tls, is_local)
-        grammar = cache.get(key)
-        if grammar is None:
-            grammar = cache[key] = self.registry.grammar(
-                self.offer(is_tls=is_tls, is_local=is_local),
-                lenient_paths=self.lenient_paths,
-            )
-        return grammar
+        return self._grammar(is_tls, is_local, now)
 
     def ehlo_reply(
-        self, text: str, *, is_tls: bool, is_local: bool, is_authenticated: bool
+        self,
+        text: str,
+        *,
+        is_tls: bool,
+        is_local: bool,
+        is_authenticated: bool,
+        now: datetime | None = None,
     ) -> Reply:
         """Make the reply to EHLO (RFC 5321 section 4.1.1.1).
 
@@ -118,8 +136,9 @@ class ServerConfig:
             is_tls: the session is under TLS.
             is_local: the client is on loopback or a unix socket.
             is_authenticated: the client has authenticated.
+            now: the minute in which the session began, if anybody knows.
         """
-        return self._ehlo_reply(text, is_tls, is_local, is_authenticated)
+        return self._ehlo_reply(text, is_tls, is_local, is_authenticated, now)
 
     @cached_property
     def greeting(self) -> Reply:
@@ -132,19 +151,32 @@ class ServerConfig:
         return Reply(220, None, f"{self.hostname} {protocol} {text}")
 
     @cached_property
-    def _grammars(self) -> dict[tuple[bool, bool], Grammar]:
-        return {}
+    def _grammar(self) -> Callable[[bool, bool, datetime | None], Grammar]:
+        # The bound: sessions of four kinds that began in the same two minutes.
+        @lru_cache(maxsize=8)
+        def make(is_tls: bool, is_local: bool, now: datetime | None) -> Grammar:
+            offer = self.offer(is_tls=is_tls, is_local=is_local, now=now)
+            return self.registry.grammar(offer, lenient_paths=self.lenient_paths)
+
+        return make
 
     @cached_property
-    def _ehlo_reply(self) -> Callable[[str, bool, bool, bool], Reply]:
+    def _ehlo_reply(self) -> Callable[[str, bool, bool, bool, datetime | None], Reply]:
         # Most clients of a server have few names, and a reply is dear to make. The
         # bound: 128 replies of about 300 octets and a domain of at most 255.
         @lru_cache(maxsize=128)
         def make(
-            text: str, is_tls: bool, is_local: bool, is_authenticated: bool
+            text: str,
+            is_tls: bool,
+            is_local: bool,
+            is_authenticated: bool,
+            now: datetime | None,
         ) -> Reply:
             offer = self.offer(
-                is_tls=is_tls, is_local=is_local, is_authenticated=is_authenticated
+                is_tls=is_tls,
+                is_local=is_local,
+                is_authenticated=is_authenticated,
+                now=now,
             )
             keywords = self.registry.ehlo_lines(offer)
             # RFC 2034 section 4 exempts this reply from enhanced codes.

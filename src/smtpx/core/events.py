@@ -26,6 +26,7 @@ __all__ = [
     "CommandRefused",
     "ConnectionEnded",
     "DataRequested",
+    "EtrnReceived",
     "Event",
     "ExpnReceived",
     "HelloReceived",
@@ -106,6 +107,13 @@ class ExpnReceived:
     """EXPN (RFC 5321 section 4.1.1.7)."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EtrnReceived:
+    """ETRN (RFC 1985): the client wants the mail that is held for a node."""
+
+    node: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +226,7 @@ Event: TypeAlias = (
     | MessageAborted
     | VrfyReceived
     | ExpnReceived
+    | EtrnReceived
     | HelpReceived
     | StartTLSRequested
     | AuthQuestion

@@ -30,6 +30,9 @@ class Limits:
             3030).
         max_recipients: accepted recipients of one transaction; more get 452 4.5.3. RFC
             5321 section 4.5.3.1.8 demands at least 100; 1,000 is Postfix's default.
+        max_recipient_domains: different domains of accepted recipients in one session;
+            more get 452 4.5.3. It is for servers that bind a session to one internal
+            delivery (RFC 9422 section 4.3), so there is no limit unless you set one.
         max_errors: negative replies since the last accepted message; the one that
             reaches the limit is 421 4.7.0 and ends the session. Sendmail ends at 10 bad
             commands, Postfix at 20 errors.
@@ -54,6 +57,7 @@ class Limits:
     max_message_octets: int | None = 50 * 1024 * 1024
     max_message_line_octets: int | None = None
     max_recipients: int = 1_000
+    max_recipient_domains: int | None = None
     max_errors: int = 10
     max_commands: int = 1_000_000
     max_transactions: int = 10_000

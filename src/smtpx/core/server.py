@@ -24,6 +24,7 @@ from smtpx.core.events import (
     CommandAnswered,
     CommandReceived,
     CommandRefused,
+    EtrnReceived,
     Event,
     ExpnReceived,
     HelloReceived,
@@ -50,6 +51,7 @@ from smtpx.wire.commands import (
     Command,
     Data,
     Ehlo,
+    Etrn,
     Expn,
     Helo,
     Help,
@@ -69,6 +71,7 @@ from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from smtpx.core.config import ServerConfig
     from smtpx.core.trace import WireLog
@@ -87,7 +90,7 @@ _TLS_HANDSHAKE: Final = b"\x16\x03"
 _BEFORE_TLS: Final = frozenset({"NOOP", "HELO", "EHLO", "LHLO", "STARTTLS", "QUIT"})
 # What asks for authentication where it is required (RFC 4954 section 6). RCPT and DATA
 # cannot come without MAIL.
-_NEEDS_AUTH: Final = frozenset({"MAIL", "VRFY", "EXPN"})
+_NEEDS_AUTH: Final = frozenset({"MAIL", "VRFY", "EXPN", "ETRN"})
 
 _NOOP_ANSWERED: Final = CommandAnswered("NOOP")
 _RSET_ANSWERED: Final = CommandAnswered("RSET")
@@ -112,6 +115,8 @@ class ServerMachine(ServerAuth):
         is_tls: the connection is under TLS from its first octet (RFC 8314 section 3).
         is_local: the client is on loopback or a unix socket.
         trace: gets a redacted log of what passes.
+        now: when the session begins, with a time zone, for extensions that tell
+            a time. None if nobody knows; they are not offered then.
 
     Attributes:
         envelope: the transaction under way, or None.
@@ -140,11 +145,13 @@ class ServerMachine(ServerAuth):
     __slots__ = (
         "_command_count",
         "_default",
+        "_domains",
         "_grammar",
         "_has_refused_recipient",
         "_hello",
         "_line_limit",
         "_mail",
+        "_now",
         "_recipient",
         "_short_line",
         "_transactions",
@@ -157,8 +164,13 @@ class ServerMachine(ServerAuth):
         is_tls: bool = False,
         is_local: bool = False,
         trace: WireLog | None = None,
+        now: datetime | None = None,
     ) -> None:
         limits = config.limits
+        # To the minute, so that sessions share what is made for them.
+        self._now = now and now.replace(second=0, microsecond=0)
+        # Of accepted recipients; only kept if there is a limit, which bounds it.
+        self._domains: set[str] = set()
         self._line_limit = max(limits.max_command_octets, limits.max_auth_octets)
         # No line up to here is over any limit.
         self._short_line = min(limits.max_command_octets, limits.max_auth_octets)
@@ -169,7 +181,9 @@ class ServerMachine(ServerAuth):
 
     def _begin(self, *, is_tls: bool) -> None:
         super()._begin(is_tls=is_tls)
-        self._grammar = self._config.grammar(is_tls=is_tls, is_local=self.is_local)
+        self._grammar = self._config.grammar(
+            is_tls=is_tls, is_local=self.is_local, now=self._now
+        )
         # What an answer is about, while one is awaited.
         self._default = replies.OK
         self._hello: Helo | Ehlo | Lhlo = Helo("unknown")
@@ -350,6 +364,7 @@ class ServerMachine(ServerAuth):
                 is_tls=self.is_tls,
                 is_local=self.is_local,
                 is_authenticated=self.identity is not None,
+                now=self._now,
             )
         )
 
@@ -383,15 +398,28 @@ class ServerMachine(ServerAuth):
         count = len(envelope.recipients)
         if count >= self._limits.max_recipients:
             return replies.TOO_MANY_RECIPIENTS
+        if self._has_too_many_domains(path.domain):
+            return replies.TOO_MANY_DOMAINS
         if not envelope.options.smtputf8 and not path.is_ascii:
             return replies.UTF8_NOT_ALLOWED
         self._recipient = recipient = Recipient(path, command.options, count)
         self._pending = self._answer_rcpt
         return RcptReceived(recipient)
 
+    def _has_too_many_domains(self, domain: str) -> bool:
+        """Say whether a session had its share of domains (RFC 9422 section 4.3)."""
+        most, domains = self._limits.max_recipient_domains, self._domains
+        if most is None or len(domains) < most:
+            return False
+        # <postmaster> has no domain, and is at this server anyway.
+        return bool(domain) and domain.lower() not in domains
+
     def _answer_rcpt(self, reply: Reply | None) -> None:
         recipient = self._recipient
         if self._grant(reply, replies.RECIPIENT_OK) and recipient is not None:
+            domain = recipient.mailbox.domain
+            if domain and self._limits.max_recipient_domains is not None:
+                self._domains.add(domain.lower())
             self._open_envelope().recipients.append(recipient)
             self._move(ServerTrigger.RCPT_ACCEPTED)
         else:
@@ -422,6 +450,11 @@ class ServerMachine(ServerAuth):
     def _on_expn(self, command: Expn) -> Event:
         self._expect(replies.NOT_IMPLEMENTED)
         return ExpnReceived(command.text)
+
+    def _on_etrn(self, command: Etrn) -> Event:
+        text = f"unable to queue messages for node {command.node}"
+        self._expect(Reply(458, "4.3.0", text))
+        return EtrnReceived(command.node)
 
     def _on_help(self, command: Help) -> Event:
         verbs = b" ".join(sorted(self._grammar.verbs)).decode("ascii")
@@ -458,6 +491,7 @@ class ServerMachine(ServerAuth):
         Quit: _on_quit,
         Vrfy: _on_vrfy,
         Expn: _on_expn,
+        Etrn: _on_etrn,
         Help: _on_help,
         StartTLS: ServerAuth._on_starttls,
         Auth: ServerAuth._on_auth,

@@ -78,7 +78,7 @@ SERVER_ALLOWED: Final[Mapping[ServerState, frozenset[str]]] = MappingProxyType(
     {
         _S.REJECTED: frozenset({"QUIT"}),
         _S.START: _ANY_TIME | _HELLO,
-        _S.READY: _ANY_TIME | _HELLO | {"MAIL", "AUTH", "STARTTLS", USER_VERB},
+        _S.READY: _ANY_TIME | _HELLO | {"MAIL", "AUTH", "ETRN", "STARTTLS", USER_VERB},
         _S.MAIL: _ANY_TIME | _HELLO | {"RCPT", USER_VERB},
         _S.RCPT: _ANY_TIME | _HELLO | {"RCPT", "DATA", "BDAT", USER_VERB},
         # RFC 3030 section 2 has only NOOP, RSET and QUIT in mind between chunks. A hook

@@ -19,6 +19,7 @@ from smtpx.server.connection import Connection
 from smtpx.server.options import ServerOptions
 from smtpx.server.pump import Pump
 from smtpx.server.session import ConnectionInfo, Session
+from smtpx.server.work import extensions_of
 from smtpx.wire import replies
 from smtpx.wire.replies import Reply
 
@@ -272,7 +273,8 @@ class Server:
             limits=options.limits,
             bare_newline=options.bare_newline,
             lenient_paths=options.lenient_paths,
-            extensions=options.enabled_extensions,
+            extensions=options.enabled_extensions | extensions_of(session),
+            extension_settings=options.extension_settings,
             registry=options.registry,
             mechanisms=mechanisms,
             plaintext_mechanisms=frozenset(n.upper() for n in options.plaintext_auth),

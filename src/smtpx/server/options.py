@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from smtpx.core.limits import DEFAULT_LIMITS, Limits
-from smtpx.wire.extensions import DEFAULT_REGISTRY, Registry
+from smtpx.wire.extensions import DEFAULT_REGISTRY, ExtensionSettings, Registry
 from smtpx.wire.framing import BareNewline
 
 if TYPE_CHECKING:
@@ -74,7 +74,11 @@ class ServerOptions:
         smtputf8: offer SMTPUTF8 (RFC 6531): your sessions handle UTF-8 addresses.
         binarymime: offer BINARYMIME (RFC 3030): your sessions handle any octets.
         dsn: offer DSN (RFC 3461): your sessions send what it asks for.
-        extensions: keywords of other extensions to offer.
+        extensions: keywords of other extensions to offer, which your sessions honour:
+            ``REQUIRETLS``, ``RRVS``, ``DELIVERBY``, ``MT-PRIORITY``, ``FUTURERELEASE``
+            (for submission only), ``NO-SOLICITING``, ``XOORG``, and those that you
+            registered. ``VRFY``, ``EXPN`` and ``ETRN`` come with their hooks.
+        extension_settings: what those say that have something to say.
         registry: the extensions there are, with those that you registered.
         limits: what a client may use.
         timeouts: how long to wait.
@@ -104,6 +108,7 @@ class ServerOptions:
     binarymime: bool = False
     dsn: bool = False
     extensions: frozenset[str] = frozenset()
+    extension_settings: ExtensionSettings = field(default_factory=ExtensionSettings)
     registry: Registry = DEFAULT_REGISTRY
     limits: Limits = DEFAULT_LIMITS
     timeouts: ServerTimeouts = field(default_factory=ServerTimeouts)
@@ -122,6 +127,10 @@ class ServerOptions:
             raise ValueError(message)
         for network in self.unlimited_networks:
             ip_network(network)  # raises ValueError on a wrong one, now and not later
+        unknown = self.enabled_extensions - self.registry.keywords
+        if unknown:
+            message = f"the registry has no extension {', '.join(sorted(unknown))}"
+            raise ValueError(message)
 
     @property
     def enabled_extensions(self) -> frozenset[str]:
@@ -131,4 +140,5 @@ class ServerOptions:
             "BINARYMIME": self.binarymime,
             "DSN": self.dsn,
         }
-        return self.extensions | {name for name, is_on in switches.items() if is_on}
+        keywords = {keyword.upper() for keyword in self.extensions}
+        return frozenset(keywords | {name for name, is_on in switches.items() if is_on})

@@ -146,6 +146,7 @@ class Pump(asyncio.Protocol):
             is_tls=info.tls is not None,
             is_local=info.is_local,
             trace=None if trace is None else WireLog(lambda text: trace(info.id, text)),
+            now=info.started_at,
         )
         self._watchdog.arm()
         if refusal is not None:

@@ -267,6 +267,8 @@ class Session:
     async def verify(self, text: str) -> Reply | None:
         """VRFY (RFC 5321 section 4.1.1.6). By default 252: try RCPT and see.
 
+        Overriding it has VRFY listed in the reply to EHLO.
+
         Args:
             text: what to verify, as the client wrote it.
         """
@@ -274,8 +276,22 @@ class Session:
     async def expand(self, text: str) -> Reply | None:
         """EXPN (RFC 5321 section 4.1.1.7). By default 502.
 
+        Overriding it has EXPN listed in the reply to EHLO.
+
         Args:
             text: the list to expand, as the client wrote it.
+        """
+
+    async def etrn(self, node: str) -> Reply | None:
+        """ETRN (RFC 1985): the client wants the mail that you hold for a node.
+
+        Overriding it switches ETRN on. Start to send, over another connection, and
+        reply at once: 250 it was started, 251 nothing is waiting, 252 or 253 something
+        is; 458 it cannot be, which None stands for; 459 the client may not ask that.
+
+        Args:
+            node: a domain; with ``@`` before it, all domains below it too; or ``#``
+                and the name of a queue.
         """
 
     async def help(self, topic: str) -> Reply | None:

@@ -11,6 +11,7 @@ from smtpx.core.events import (
     ClientConnected,
     CommandReceived,
     DataRequested,
+    EtrnReceived,
     Event,
     ExpnReceived,
     HelloReceived,
@@ -32,6 +33,7 @@ __all__ = [
     "HookCall",
     "Reset",
     "Work",
+    "extensions_of",
     "overridden_by",
 ]
 
@@ -76,6 +78,7 @@ _ANSWERING: Final[dict[type, tuple[str, HookCall]]] = {
     DataRequested: ("start_data", lambda session, _: session.start_data()),
     VrfyReceived: ("verify", lambda session, event: session.verify(event.text)),
     ExpnReceived: ("expand", lambda session, event: session.expand(event.text)),
+    EtrnReceived: ("etrn", lambda session, event: session.etrn(event.node)),
     HelpReceived: ("help", lambda session, event: session.help(event.topic)),
     Authenticated: (
         "authorize",
@@ -100,6 +103,25 @@ _HOOKS: Final[dict[type, str]] = {
 
 # This work always needs a coroutine.
 _ALWAYS: Final = frozenset({AuthQuestion, StartTLSRequested, Deliver})
+
+# Extensions that a session has by overriding a hook.
+_EXTENSION_HOOKS: Final = {"VRFY": "verify", "EXPN": "expand", "ETRN": "etrn"}
+
+
+def extensions_of(session: type[Session]) -> frozenset[str]:
+    """Return the keywords of the extensions that come with hooks of a class.
+
+    >>> class Lists(Session):
+    ...     async def expand(self, text): ...
+    >>> extensions_of(Lists)
+    frozenset({'EXPN'})
+    """
+    return frozenset(
+        keyword
+        for keyword, hook in _EXTENSION_HOOKS.items()
+        if getattr(session, hook) is not getattr(Session, hook)
+    )
+
 
 _overridden: dict[type[Session], frozenset[type]] = {}
 

@@ -49,7 +49,7 @@ MAX_ORCPT_CHARACTERS: Final = 500
 MAX_SOLICIT_CHARACTERS: Final = 1000
 """Of the value of SOLICIT (RFC 3865 section 2.2)."""
 
-_MAX_SECONDS: Final = 999_999_999
+MAX_SECONDS: Final = 999_999_999
 """Nine digits (RFC 2852 section 4, RFC 4865 section 3)."""
 
 _PRINTABLE = re.compile(r"[\t -~]*")
@@ -268,8 +268,8 @@ def encode_deliver_by(deliver_by: DeliverBy, _context: EncodeContext) -> bytes:
 
 def _require_by(deliver_by: DeliverBy) -> DeliverBy:
     """Refuse times out of range (RFC 2852 section 4)."""
-    least = 1 if deliver_by.mode is ByMode.RETURN else -_MAX_SECONDS
-    if not least <= deliver_by.seconds <= _MAX_SECONDS:
+    least = 1 if deliver_by.mode is ByMode.RETURN else -MAX_SECONDS
+    if not least <= deliver_by.seconds <= MAX_SECONDS:
         raise BadParameter(f"BY={deliver_by.seconds};{deliver_by.mode} is out of range")
     return deliver_by
 
@@ -289,7 +289,7 @@ def encode_mt_priority(priority: int, _context: EncodeContext) -> bytes:
     return b"%d" % priority
 
 
-def _decode_date_time(octets: bytes, keyword: str) -> datetime:
+def decode_date_time(octets: bytes, keyword: str) -> datetime:
     """Decode an RFC 3339 date-time to UTC."""
     match = _DATE_TIME.fullmatch(octets)
     if match is None:
@@ -305,7 +305,7 @@ def _decode_date_time(octets: bytes, keyword: str) -> datetime:
         raise BadParameter(f"bad {keyword} value: {escape_octets(octets)}") from None
 
 
-def _encode_date_time(time: datetime, keyword: str, timespec: str) -> bytes:
+def encode_date_time(time: datetime, keyword: str, timespec: str) -> bytes:
     """Encode a point in time as an RFC 3339 date-time in UTC."""
     if time.utcoffset() is None:
         raise BadParameter(f"{keyword} needs a time with a time zone")
@@ -324,7 +324,7 @@ def decode_valid_since(value: bytes | None) -> ValidSince:
     time, semicolon, action = octets.partition(b";")
     if b"." in time:  # time-secfrac is excluded by name
         raise BadParameter(f"bad RRVS value: {escape_octets(octets)}")
-    since = _decode_date_time(time, "RRVS")
+    since = decode_date_time(time, "RRVS")
     if not semicolon:
         return ValidSince(since)
     return ValidSince(since, _decode_choice(action, "RRVS", _ACTIONS))
@@ -332,7 +332,7 @@ def decode_valid_since(value: bytes | None) -> ValidSince:
 
 def encode_valid_since(valid_since: ValidSince, _context: EncodeContext) -> bytes:
     """Encode the value of RRVS."""
-    time = _encode_date_time(valid_since.since, "RRVS", "seconds")
+    time = encode_date_time(valid_since.since, "RRVS", "seconds")
     if valid_since.action is NoSupportAction.REJECT:  # the default
         return time
     return time + b";" + valid_since.action.encode("ascii")
@@ -348,7 +348,7 @@ def decode_hold_for(value: bytes | None) -> int:
 
 def encode_hold_for(seconds: int, _context: EncodeContext) -> bytes:
     """Encode future-release-interval."""
-    if not 1 <= seconds <= _MAX_SECONDS:
+    if not 1 <= seconds <= MAX_SECONDS:
         raise BadParameter(f"bad HOLDFOR value: {seconds}")
     return b"%d" % seconds
 
@@ -358,15 +358,15 @@ def decode_hold_until(value: bytes | None) -> datetime:
     octets = _require_value(value, "HOLDUNTIL")
     if not octets.upper().endswith((b"Z", b"+00:00", b"-00:00")):
         raise BadParameter(f"HOLDUNTIL is not in UTC: {escape_octets(octets)}")
-    return _decode_date_time(octets, "HOLDUNTIL")
+    return decode_date_time(octets, "HOLDUNTIL")
 
 
 def encode_hold_until(time: datetime, _context: EncodeContext) -> bytes:
     """Encode future-release-date-time."""
-    return _encode_date_time(time, "HOLDUNTIL", "auto")
+    return encode_date_time(time, "HOLDUNTIL", "auto")
 
 
-def _require_solicit(text: str) -> str:
+def require_solicit(text: str) -> str:
     """Refuse what are no Solicitation-keywords (RFC 3865 section 2.2)."""
     if len(text) > MAX_SOLICIT_CHARACTERS or _SOLICIT.fullmatch(text) is None:
         raise BadParameter(f"bad SOLICIT value: {text[:100]!a}")
@@ -376,12 +376,12 @@ def _require_solicit(text: str) -> str:
 def decode_solicit(value: bytes | None) -> tuple[str, ...]:
     """Decode Solicitation-keywords (RFC 3865 section 2.2)."""
     text = _require_value(value, "SOLICIT").decode("latin-1")
-    return tuple(_require_solicit(text).split(","))
+    return tuple(require_solicit(text).split(","))
 
 
 def encode_solicit(keywords: tuple[str, ...], _context: EncodeContext) -> bytes:
     """Encode Solicitation-keywords."""
-    return _require_solicit(",".join(keywords)).encode("ascii")
+    return require_solicit(",".join(keywords)).encode("ascii")
 
 
 def decode_xoorg(value: bytes | None) -> str:

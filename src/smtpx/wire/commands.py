@@ -26,6 +26,7 @@ from typing import ClassVar, Final, TypeAlias
 from smtpx.errors import BadSyntax, UnsafeOctets
 from smtpx.wire.address import (
     Mailbox,
+    parse_domain,
     parse_hello_name,
     take_forward_path,
     take_reverse_path,
@@ -54,12 +55,14 @@ from smtpx.wire.params import (
 __all__ = [
     "BUILT_IN_VERBS",
     "DEFAULT_GRAMMAR",
+    "ETRN_SYNTAX",
     "MAX_CHUNK_OCTETS",
     "Auth",
     "Bdat",
     "Command",
     "Data",
     "Ehlo",
+    "Etrn",
     "Expn",
     "Grammar",
     "Helo",
@@ -88,6 +91,7 @@ RFC 3030 section 2 sets no bound, but a number without one is no size.
 _MECHANISM = re.compile(rb"[A-Za-z0-9_-]{1,20}")
 # Twenty digits hold every number up to 2**63 - 1, with zeros before it.
 _CHUNK = re.compile(rb"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE)
+_QUEUE = re.compile(rb"#[!-~]+")
 # RFC 5321 section 4.1.1 leaves the form of a verb open; this is an esmtp-keyword.
 _VERB = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*", re.ASCII)
 
@@ -343,6 +347,48 @@ def _encode_required(verb: str, text: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Etrn:
+    r"""ETRN: send me what you hold for a host (RFC 1985 section 5).
+
+    Attributes:
+        node: a domain; with ``@`` before it, all hosts below it too; or ``#`` and the
+            name of a queue.
+
+    >>> Etrn("@example.com").encode()
+    b'ETRN @example.com\r\n'
+    """
+
+    verb: ClassVar[str] = "ETRN"
+    node: str
+
+    def encode(self) -> bytes:
+        """Write the line with its CRLF.
+
+        Raises:
+            BadSyntax: there can be no such node.
+        """
+        octets = require_safe(_encode_text(self.node, "ETRN node"), "ETRN node")
+        return _encode_line(self.verb, _require_node(octets))
+
+
+def _require_node(node: bytes) -> bytes:
+    """Refuse what is no node name (RFC 1985 sections 5 and 5.3)."""
+    if node.startswith(b"#"):
+        # Its structure depends on the server that receives it.
+        if _QUEUE.fullmatch(node) is None:
+            raise BadSyntax(f"bad queue: {escape_octets(node)}", enhanced="5.5.4")
+    else:
+        try:
+            parse_domain(node.removeprefix(b"@"))
+        except BadSyntax as error:
+            raise BadSyntax(error.text, enhanced="5.5.4") from None
+        if b"." not in node:
+            text = f"not a fully qualified name: {escape_octets(node)}"
+            raise BadSyntax(text, enhanced="5.5.4")
+    return node
+
+
+@dataclass(frozen=True, slots=True)
 class Help:
     """HELP: what can you do? (RFC 5321 section 4.1.1.8).
 
@@ -441,6 +487,7 @@ Command: TypeAlias = (
     | Quit
     | Vrfy
     | Expn
+    | Etrn
     | Help
     | StartTLS
     | Auth
@@ -473,6 +520,8 @@ class Grammar:
         verbs: rows by verb, in upper case.
         mail_parameters: those of MAIL.
         rcpt_parameters: those of RCPT.
+        check: refuses options that are well-formed, but not to be had here. Raises
+            `smtpx.errors.BadParameter`.
         lenient_paths: take a path without angle brackets, and spaces before a path.
         unimplemented: verbs that are known but not available: 502 in place of 500
             (RFC 5321 section 4.2.4).
@@ -481,6 +530,7 @@ class Grammar:
     verbs: Mapping[bytes, VerbSyntax]
     mail_parameters: ParameterTable = field(default_factory=lambda: MAIL_PARAMETERS)
     rcpt_parameters: ParameterTable = field(default_factory=lambda: RCPT_PARAMETERS)
+    check: Callable[[MailOptions | RcptOptions], None] = lambda _options: None
     lenient_paths: bool = False
     unimplemented: frozenset[bytes] = frozenset()
 
@@ -577,7 +627,9 @@ def _parse_mail(argument: bytes, grammar: Grammar) -> Mail:
         return Mail(path)
     _require_space(argument, end)
     values = parse_parameters(argument[end:], grammar.mail_parameters)
-    return Mail(path, MailOptions(**values))
+    options = MailOptions(**values)
+    grammar.check(options)
+    return Mail(path, options)
 
 
 def _parse_rcpt(argument: bytes, grammar: Grammar) -> Rcpt:
@@ -588,7 +640,9 @@ def _parse_rcpt(argument: bytes, grammar: Grammar) -> Rcpt:
         return Rcpt(path)
     _require_space(argument, end)
     values = parse_parameters(argument[end:], grammar.rcpt_parameters)
-    return Rcpt(path, RcptOptions(**values))
+    options = RcptOptions(**values)
+    grammar.check(options)
+    return Rcpt(path, options)
 
 
 def _parse_bdat(argument: bytes, _grammar: Grammar) -> Bdat:
@@ -611,6 +665,16 @@ def _parse_auth(argument: bytes, _grammar: Grammar) -> Auth:
     # RFC 4954 section 4: a lone "=" is an initial response without octets.
     return Auth(name, b"" if response == b"=" else decode_base64(response))
 
+
+def _parse_etrn(argument: bytes, _grammar: Grammar) -> Etrn:
+    if not argument:
+        # RFC 1985 section 7 shows 500; section 5.1 has 501 for parameters.
+        raise _bad_argument("ETRN needs the name of a node")
+    return Etrn(_require_node(argument).decode("utf-8"))
+
+
+ETRN_SYNTAX: Final = VerbSyntax("ETRN", _parse_etrn)
+"""The row of ETRN, which a server has to be taught."""
 
 BUILT_IN_VERBS: Final[Mapping[bytes, VerbSyntax]] = {
     row.verb.encode("ascii"): row
@@ -638,7 +702,7 @@ depends on the state of the session, which a grammar knows nothing of."""
 # RFC 5321 appendix F: understood once, and not to be implemented any more.
 _OBSOLETE: Final = frozenset({b"SEND", b"SOML", b"SAML", b"TURN"})
 
-DEFAULT_GRAMMAR: Final = Grammar(verbs=BUILT_IN_VERBS)
+DEFAULT_GRAMMAR: Final = Grammar(verbs={**BUILT_IN_VERBS, b"ETRN": ETRN_SYNTAX})
 """All verbs and all parameters of the library, strict."""
 
 

@@ -1,205 +1,40 @@
-"""The registry of extensions: each one row, which says all that there is to it.
+"""The library's own extensions: each a row of `EXTENSIONS`, and what the row needs.
 
-A row knows its keyword, its RFC, the parameters it adds to MAIL and RCPT, the verbs it
-adds, and what EHLO says of it in a given session. From the rows follow the keyword
-lines of EHLO and the `Grammar` of a session, so an extension cannot be advertised
-without being understood, nor the other way round. A user adds rows of their own:
+`smtpx.wire.registry` says what a row is, and what is made of them. To teach the library
+another extension, write its row here, the codecs of its parameters in
+`smtpx.wire.codecs`, and a field for each in `smtpx.wire.options`; nothing else knows
+any of them by name.
 
->>> from smtpx.wire.commands import parse_command, parse_raw
->>> registry = DEFAULT_REGISTRY.with_extension(
-...     Extension("XPING", "example.com", verbs=(parse_raw("XPING"),))
-... )
->>> registry.ehlo_lines(Offer())[-1]
-'XPING'
->>> parse_command(b"XPING 1", registry.grammar(Offer()))
-Raw(verb='XPING', argument='1')
+>>> DEFAULT_REGISTRY.ehlo_lines(Offer(max_recipients=100, is_tls=True))[-2:]
+('LIMITS RCPTMAX=100', 'HELP')
+>>> from smtpx.wire.commands import parse_command
+>>> grammar = DEFAULT_REGISTRY.grammar(Offer(enabled=frozenset({"DELIVERBY"})))
+>>> parse_command(b"MAIL FROM:<> BY=120;R", grammar).options.deliver_by
+DeliverBy(seconds=120, mode=<ByMode.RETURN: 'R'>, is_traced=False)
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Container
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from smtpx.errors import BadParameter
-from smtpx.wire.commands import BUILT_IN_VERBS, Grammar, VerbSyntax
-from smtpx.wire.params import (
-    PARAMETERS,
-    BodyType,
-    Parameter,
-    ParameterTable,
-    make_parameter_table,
-)
+from smtpx.wire.codecs import decode_date_time, encode_date_time
+from smtpx.wire.commands import BUILT_IN_VERBS, ETRN_SYNTAX
+from smtpx.wire.options import MailOptions, RcptOptions
+from smtpx.wire.params import PARAMETERS, BodyType, ByMode, Parameter
+from smtpx.wire.registry import Extension, ExtensionSettings, Offer, Registry
 
 __all__ = [
     "DEFAULT_REGISTRY",
     "EXTENSIONS",
     "Extension",
+    "ExtensionSettings",
     "Offer",
     "Registry",
 ]
-
-# ehlo-keyword (RFC 5321 section 4.1.1.1).
-_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What a server can offer in a session as it stands.
-
-    Attributes:
-        is_lmtp: it speaks LMTP.
-        is_tls: the session is under TLS.
-        is_authenticated: the client has authenticated.
-        max_message_octets: None if there is no limit.
-        max_recipients: of one transaction; None if there is no limit.
-        mechanisms: SASL mechanisms that may be used now.
-        starttls_available: there is a certificate.
-        enabled: keywords of the optional extensions that were switched on.
-    """
-
-    is_lmtp: bool = False
-    is_tls: bool = False
-    is_authenticated: bool = False
-    max_message_octets: int | None = None
-    max_recipients: int | None = None
-    mechanisms: tuple[str, ...] = ()
-    starttls_available: bool = False
-    enabled: frozenset[str] = frozenset()
-
-
-def _always(_offer: Offer) -> str | None:
-    return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """A row of the registry.
-
-    Args:
-        keyword: as EHLO lists it, in upper case.
-        rfc: where it is defined.
-        parameters: what it adds to MAIL and RCPT.
-        verbs: what it adds to the commands.
-        advertise: returns what follows the keyword in EHLO, maybe nothing, or None if
-            the session has no such extension.
-
-    Raises:
-        ValueError: the keyword is none.
-    """
-
-    keyword: str
-    rfc: str
-    parameters: tuple[Parameter, ...] = ()
-    verbs: tuple[VerbSyntax, ...] = ()
-    advertise: Callable[[Offer], str | None] = _always
-
-    def __post_init__(self) -> None:
-        if not _KEYWORD.fullmatch(self.keyword) or self.keyword != self.keyword.upper():
-            raise ValueError(f"{self.keyword!a} is no keyword in upper case")
-
-
-class Registry:
-    """The extensions that a server knows, in the order in which EHLO lists them.
-
-    Args:
-        extensions: rows. Of two rows for one parameter or verb the later one counts.
-
-    Attributes:
-        extensions: the rows.
-    """
-
-    __slots__ = ("extensions",)
-
-    def __init__(self, extensions: tuple[Extension, ...]) -> None:
-        self.extensions = extensions
-
-    def with_extension(self, extension: Extension) -> Registry:
-        """Return a registry with one row more, or with one replaced.
-
-        Args:
-            extension: takes the place of the row with its keyword, or comes last.
-        """
-        rows = {row.keyword: row for row in self.extensions}
-        rows[extension.keyword] = extension
-        return Registry(tuple(rows.values()))
-
-    def ehlo_lines(self, offer: Offer) -> tuple[str, ...]:
-        """Return the keyword lines of the reply to EHLO (RFC 5321 section 4.1.1.1).
-
-        Args:
-            offer: the session.
-
-        Raises:
-            ValueError: an extension advertises what does not fit a line.
-        """
-        return tuple(
-            _ehlo_line(row.keyword, text)
-            for row in self.extensions
-            if (text := row.advertise(offer)) is not None
-        )
-
-    def parameter_tables(
-        self, keywords: Container[str]
-    ) -> tuple[ParameterTable, ParameterTable]:
-        """Return the parameters of MAIL and of RCPT that some extensions add.
-
-        Args:
-            keywords: of the extensions; what a client was told will do.
-        """
-        rows = [
-            parameter
-            for row in self.extensions
-            if row.keyword in keywords
-            for parameter in row.parameters
-        ]
-        return make_parameter_table(rows, "MAIL"), make_parameter_table(rows, "RCPT")
-
-    def grammar(self, offer: Offer, *, lenient_paths: bool = False) -> Grammar:
-        """Return what a server understands.
-
-        Args:
-            offer: the session. The parameters and verbs of an extension are understood
-                if it is advertised; the library's own verbs always are.
-            lenient_paths: as in `Grammar`.
-        """
-        offered = {
-            row.keyword for row in self.extensions if row.advertise(offer) is not None
-        }
-        verbs = dict(BUILT_IN_VERBS)
-        known = set()
-        for row in self.extensions:
-            for syntax in row.verbs:
-                verb = syntax.verb.encode("ascii")
-                known.add(verb)
-                if row.keyword in offered:
-                    verbs[verb] = syntax
-        mail, rcpt = self.parameter_tables(offered)
-        return Grammar(
-            verbs=verbs,
-            mail_parameters=mail,
-            rcpt_parameters=rcpt,
-            lenient_paths=lenient_paths,
-            unimplemented=frozenset(known - verbs.keys()),
-        )
-
-
-# A folded or split line would advertise what nobody registered.
-_EHLO_TEXT = re.compile(r"[!-~]+(?: [!-~]+)*", re.ASCII)
-
-
-def _ehlo_line(keyword: str, text: str) -> str:
-    """Write ehlo-line (RFC 5321 section 4.1.1.1)."""
-    if not text:
-        return keyword
-    if _EHLO_TEXT.fullmatch(text) is None:
-        raise ValueError(f"{keyword} cannot advertise {text!a}")
-    return f"{keyword} {text}"
-
-
-# ----------------------------------------------------------------------------- the rows
 
 
 def _when_enabled(keyword: str) -> Callable[[Offer], str | None]:
@@ -225,6 +60,126 @@ def _advertise_auth(offer: Offer) -> str | None:
 def _advertise_size(offer: Offer) -> str | None:
     # RFC 1870 section 3: 0 says that there is no fixed limit.
     return str(offer.max_message_octets or 0)
+
+
+def _advertise_requiretls(offer: Offer) -> str | None:
+    # RFC 8689 section 2: only where the session itself is under TLS.
+    return "" if "REQUIRETLS" in offer.enabled and offer.is_tls else None
+
+
+_MAX_LIMIT: Final = 999_999
+"""Six digits (RFC 9422 section 4)."""
+
+
+def _advertise_limits(offer: Offer) -> str | None:
+    limits = {
+        "RCPTMAX": offer.max_recipients,
+        "MAILMAX": offer.max_transactions,
+        "RCPTDOMAINMAX": offer.max_recipient_domains,
+    }
+    return (
+        " ".join(
+            f"{name}={limit}"
+            for name, limit in limits.items()
+            # What has more digits is no limit that a client could come near.
+            if limit is not None and limit <= _MAX_LIMIT
+        )
+        or None
+    )
+
+
+def _advertise_deliver_by(offer: Offer) -> str | None:
+    if "DELIVERBY" not in offer.enabled:
+        return None
+    least = offer.settings.deliver_by_min_seconds
+    return "" if least is None else str(least)
+
+
+def _check_deliver_by(
+    options: MailOptions | RcptOptions,
+    parameters: Sequence[str],
+    _now: datetime | None,
+) -> None:
+    """Hold the least time for messages to be returned (RFC 2852 section 3)."""
+    by = options.deliver_by
+    least = _number(parameters, 0)
+    if by is None or by.mode is not ByMode.RETURN or least is None:
+        return
+    if by.seconds < least:
+        # RFC 2852 section 4: 555 if it will not be otherwise later.
+        raise BadParameter(f"BY with mode R needs {least} seconds at least", code=555)
+
+
+def _number(parameters: Sequence[str], index: int) -> int | None:
+    """Read a number of at most nine digits; what is none says nothing."""
+    text = parameters[index] if index < len(parameters) else ""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        return None
+    return int(text)
+
+
+def _advertise_mt_priority(offer: Offer) -> str | None:
+    if "MT-PRIORITY" not in offer.enabled:
+        return None
+    return offer.settings.mt_priority_profile
+
+
+def _advertise_future_release(offer: Offer) -> str | None:
+    # RFC 4865 section 4.2: always with both limits, and the second needs the time.
+    if "FUTURERELEASE" not in offer.enabled or offer.now is None:
+        return None
+    seconds = offer.settings.future_release_max_seconds
+    until = offer.now + timedelta(seconds=seconds)
+    text = encode_date_time(until, "FUTURERELEASE", "seconds").decode("ascii")
+    return f"{seconds} {text}"
+
+
+def _check_future_release(
+    options: MailOptions, parameters: Sequence[str], now: datetime | None
+) -> None:
+    """Hold the limits of a release (RFC 4865 sections 4.1 and 4.2)."""
+    hold_for, hold_until = options.hold_for_seconds, options.hold_until
+    longest = _number(parameters, 0)
+    if hold_for is not None and longest is not None and hold_for > longest:
+        raise BadParameter(f"HOLDFOR is at most {longest} seconds here")
+    if hold_until is not None:
+        latest = _date_time(parameters, 1)
+        if latest is not None and hold_until > latest:
+            raise BadParameter(f"HOLDUNTIL is at most {parameters[1]} here")
+        if now is not None and hold_until <= now:
+            raise BadParameter("HOLDUNTIL is in the past")
+        if now is not None:
+            hold_for = int((hold_until - now).total_seconds())
+    by = options.deliver_by
+    if by is not None and hold_for is not None and hold_for > by.seconds:
+        # RFC 4865 section 5.2
+        raise BadParameter("the message would be released after BY has passed")
+
+
+def _date_time(parameters: Sequence[str], index: int) -> datetime | None:
+    """Read a date-time; what is none says nothing."""
+    try:
+        return decode_date_time("".join(parameters[index : index + 1]).encode(), "")
+    except BadParameter:
+        return None
+
+
+def _advertise_no_soliciting(offer: Offer) -> str | None:
+    if "NO-SOLICITING" not in offer.enabled:
+        return None
+    return ",".join(offer.settings.no_soliciting)
+
+
+def _check_soliciting(
+    options: MailOptions, parameters: Sequence[str], _now: datetime | None
+) -> None:
+    """Refuse classes that the server does not want (RFC 3865 section 2.3)."""
+    unwanted = {word for text in parameters for word in text.lower().split(",")}
+    matches = [word for word in options.solicit if word.lower() in unwanted]
+    if matches:
+        # RFC 3865 section 2.4 asks for the parameter in the reply.
+        text = ",".join(matches)
+        raise BadParameter(f"SOLICIT={text}", code=550, enhanced="5.7.1")
 
 
 def _parameters(*keywords: str) -> tuple[Parameter, ...]:
@@ -273,6 +228,12 @@ EXTENSIONS: Final[tuple[Extension, ...]] = (
         parameters=_parameters("SMTPUTF8"),
         advertise=_when_enabled("SMTPUTF8"),
     ),
+    Extension(
+        "REQUIRETLS",
+        "RFC 8689",
+        parameters=_parameters("REQUIRETLS"),
+        advertise=_advertise_requiretls,
+    ),
     # Behind 8BITMIME, so that its row for BODY, which takes all values, counts.
     Extension(
         "BINARYMIME",
@@ -289,12 +250,65 @@ EXTENSIONS: Final[tuple[Extension, ...]] = (
     Extension(
         "SIZE", "RFC 1870", parameters=_parameters("SIZE"), advertise=_advertise_size
     ),
+    Extension("LIMITS", "RFC 9422", advertise=_advertise_limits),
+    Extension(
+        "RRVS",
+        "RFC 7293",
+        parameters=_parameters("RRVS"),
+        advertise=_when_enabled("RRVS"),
+    ),
+    Extension(
+        "DELIVERBY",
+        "RFC 2852",
+        parameters=_parameters("BY"),
+        advertise=_advertise_deliver_by,
+        check_mail=_check_deliver_by,
+        check_rcpt=_check_deliver_by,
+    ),
+    Extension(
+        "MT-PRIORITY",
+        "RFC 6710",
+        parameters=_parameters("MT-PRIORITY"),
+        advertise=_advertise_mt_priority,
+    ),
+    Extension(
+        "FUTURERELEASE",
+        "RFC 4865",
+        parameters=_parameters("HOLDFOR", "HOLDUNTIL"),
+        advertise=_advertise_future_release,
+        check_mail=_check_future_release,
+    ),
     Extension("HELP", "RFC 5321", verbs=(BUILT_IN_VERBS[b"HELP"],)),
     Extension(
         "VRFY",
         "RFC 5321",
         verbs=(BUILT_IN_VERBS[b"VRFY"],),
         advertise=_when_enabled("VRFY"),
+    ),
+    Extension(
+        "EXPN",
+        "RFC 5321",
+        verbs=(BUILT_IN_VERBS[b"EXPN"],),
+        advertise=_when_enabled("EXPN"),
+    ),
+    Extension(
+        "ETRN",
+        "RFC 1985",
+        verbs=(ETRN_SYNTAX,),
+        advertise=_when_enabled("ETRN"),
+    ),
+    Extension(
+        "NO-SOLICITING",
+        "RFC 3865",
+        parameters=_parameters("SOLICIT"),
+        advertise=_advertise_no_soliciting,
+        check_mail=_check_soliciting,
+    ),
+    Extension(
+        "XOORG",
+        "Exchange",
+        parameters=_parameters("XOORG"),
+        advertise=_when_enabled("XOORG"),
     ),
 )
 """The library's own, in the order in which EHLO lists them."""

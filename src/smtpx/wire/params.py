@@ -56,9 +56,7 @@ __all__ = [
     "MAX_ORCPT_CHARACTERS",
     "MAX_SOLICIT_CHARACTERS",
     "PARAMETERS",
-    "RCPT_COMPATIBILITY_PARAMETERS",
     "RCPT_PARAMETERS",
-    "UNADVERTISED_PARAMETERS",
     "BodyType",
     "ByMode",
     "DeliverBy",
@@ -94,6 +92,8 @@ class Parameter:
         encode: takes what the field holds, and returns the value for the wire, None
             for the keyword alone. It is not called for None, False or ``()``.
         rfc: where it is defined.
+        is_compatibility: the RFC has it for the other command, but some peers send it
+            here; a server takes it only if its settings say so.
     """
 
     keyword: str
@@ -103,6 +103,7 @@ class Parameter:
     decode: Callable[[bytes | None], object]
     encode: Callable[[Any, EncodeContext], bytes | None]
     rfc: str
+    is_compatibility: bool = False
 
 
 ParameterTable: TypeAlias = Mapping[bytes, Parameter]
@@ -253,7 +254,7 @@ def _fields(options_type: type) -> tuple[tuple[str, ...], attrgetter[tuple[Any, 
 
 _FIELDS: Final = {kind: _fields(kind) for kind in (MailOptions, RcptOptions)}
 
-PARAMETERS: Final[tuple[Parameter, ...]] = (
+_OF_RFC: Final[tuple[Parameter, ...]] = (
     Parameter(
         keyword="SIZE",
         command="MAIL",
@@ -318,10 +319,6 @@ PARAMETERS: Final[tuple[Parameter, ...]] = (
         encode=codecs.encode_original_recipient,
         rfc="RFC 3461",
     ),
-)
-"""The parameters of the extensions in `smtpx.wire.extensions`, in the order sent."""
-
-UNADVERTISED_PARAMETERS: Final[tuple[Parameter, ...]] = (
     Parameter(
         keyword="REQUIRETLS",
         command="MAIL",
@@ -378,7 +375,7 @@ UNADVERTISED_PARAMETERS: Final[tuple[Parameter, ...]] = (
         field="xoorg",
         decode=codecs.decode_xoorg,
         encode=codecs.encode_xoorg,
-        rfc="",  # Exchange's own
+        rfc="Exchange",
     ),
     Parameter(
         keyword="RRVS",
@@ -389,16 +386,17 @@ UNADVERTISED_PARAMETERS: Final[tuple[Parameter, ...]] = (
         rfc="RFC 7293",
     ),
 )
-"""Parameters of extensions that a server must be taught; for `Extension.parameters`."""
 
-RCPT_COMPATIBILITY_PARAMETERS: Final = tuple(
-    dataclasses.replace(row, command="RCPT")
-    for row in UNADVERTISED_PARAMETERS
-    if row.keyword in {"BY", "MT-PRIORITY"}
+PARAMETERS: Final[tuple[Parameter, ...]] = (
+    *_OF_RFC,
+    # go-smtp reads these with RCPT.
+    *(
+        dataclasses.replace(row, command="RCPT", is_compatibility=True)
+        for row in _OF_RFC
+        if row.keyword in {"BY", "MT-PRIORITY"}
+    ),
 )
-"""Parameters of MAIL that go-smtp reads with RCPT; likewise."""
+"""The parameters of the extensions in `smtpx.wire.extensions`, in the order sent."""
 
-_ALL: Final = PARAMETERS + UNADVERTISED_PARAMETERS
-
-MAIL_PARAMETERS: Final = make_parameter_table(_ALL, "MAIL")
-RCPT_PARAMETERS: Final = make_parameter_table(_ALL, "RCPT")
+MAIL_PARAMETERS: Final = make_parameter_table(PARAMETERS, "MAIL")
+RCPT_PARAMETERS: Final = make_parameter_table(PARAMETERS, "RCPT")

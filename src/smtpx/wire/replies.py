@@ -527,6 +527,7 @@ UTF8_NOT_ALLOWED: Final = Reply(553, "5.6.7", "UTF-8 address without SMTPUTF8")
 MESSAGE_TOO_LARGE: Final = Reply(552, "5.3.4", "message too large")
 BARE_NEWLINE: Final = Reply(550, "5.6.0", "message holds a bare CR or LF")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "too many recipients")
+TOO_MANY_DOMAINS: Final = Reply(452, "4.5.3", "too many recipient domains")
 NO_VALID_RECIPIENTS: Final = Reply(554, "5.5.1", "no valid recipients")
 LOCAL_ERROR: Final = Reply(451, "4.3.0", "local error, try again later")
 
