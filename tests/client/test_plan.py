@@ -10,7 +10,7 @@ import pytest
 
 from smtpx.client.message import make_payload
 from smtpx.client.options import Chunking, ClientOptions
-from smtpx.client.plan import Order, Plan, make_plan
+from smtpx.client.plan import Offered, Order, Plan, make_plan
 from smtpx.errors import Delivery, MessageTooLarge, NotSupported
 from smtpx.wire.address import Mailbox
 from smtpx.wire.capabilities import Capabilities
@@ -36,6 +36,10 @@ EIGHT_BIT = "Subject: x\r\n\r\ngrå\r\n".encode()
 UTF8_HEADER = "Subject: grå\r\n\r\nx\r\n".encode()
 
 
+def offered(*keywords: str) -> Offered:
+    return Offered.of(Capabilities.parse(keywords))
+
+
 def plan(
     message: MessageSource,
     *keywords: str,
@@ -47,7 +51,7 @@ def plan(
     return make_plan(
         Order(Mailbox.parse(sender), [Mailbox.parse(recipient)], [recipient], **order),
         step(make_payload(message)),
-        Capabilities.parse(keywords),
+        offered(*keywords),
         options,
     )
 
@@ -102,8 +106,8 @@ def test_stream_is_declared_where_offered_and_watched_where_not() -> None:
 def test_body_by_hand() -> None:
     order = order_with(MailOptions(body=BodyType.BINARYMIME))
     payload = step(make_payload(b"\n", is_binary=True))
-    offered = Capabilities.parse(["BINARYMIME", "CHUNKING"])
-    made = make_plan(order, payload, offered, OPTIONS)
+    server = offered("BINARYMIME", "CHUNKING")
+    made = make_plan(order, payload, server, OPTIONS)
     assert made.uses_chunks
     assert made.mail.options.body is BodyType.BINARYMIME
 
@@ -122,15 +126,15 @@ def test_body_by_hand() -> None:
 def test_utf8_is_used_only_when_needed(
     message: bytes, sender: str, recipient: str, reason: str
 ) -> None:
-    offered = ("SMTPUTF8", "8BITMIME")
+    both = ("SMTPUTF8", "8BITMIME")
     assert plan(
-        message, *offered, sender=sender, recipient=recipient
+        message, *both, sender=sender, recipient=recipient
     ).mail.options.smtputf8
     with pytest.raises(NotSupported, match="SMTPUTF8") as caught:
         plan(message, "8BITMIME", sender=sender, recipient=recipient)
     assert reason in str(caught.value)
     assert caught.value.delivery is Delivery.NOT_SENT
-    assert not plan(EIGHT_BIT, *offered).mail.options.smtputf8
+    assert not plan(EIGHT_BIT, *both).mail.options.smtputf8
 
 
 def test_utf8_header_may_be_sent_anyway_but_no_address() -> None:
@@ -177,12 +181,12 @@ def test_option_needs_its_extension(
 ) -> None:
     order = order_with(options, *[rcpt_options] if rcpt_options else [])
     payload = step(make_payload(ASCII))
-    made = make_plan(order, payload, Capabilities.parse(keywords), OPTIONS)
+    made = make_plan(order, payload, offered(*keywords), OPTIONS)
     assert made.mail.options.extra == options.extra
     for missing in keywords:
-        offered = Capabilities.parse(set(keywords) - {missing})
+        server = offered(*set(keywords) - {missing})
         with pytest.raises(NotSupported, match=missing) as caught:
-            make_plan(order, payload, offered, OPTIONS)
+            make_plan(order, payload, server, OPTIONS)
         assert caught.value.phase == "mail"
 
 
@@ -200,19 +204,19 @@ def test_extension_of_ones_own_is_one_row() -> None:
     options = replace(OPTIONS, registry=registry)
     order = order_with(MailOptions(extra={"XCOLOR": "red"}))
     payload = step(make_payload(ASCII))
-    made = make_plan(order, payload, Capabilities.parse(["XPAINT"]), options)
+    made = make_plan(order, payload, offered("XPAINT"), options)
     mail_parameters, _ = registry.parameter_tables({"XPAINT"})
     assert made.mail.encode(mail_parameters) == b"MAIL FROM:<> XCOLOR=red\r\n"
     with pytest.raises(NotSupported, match="XPAINT"):
-        make_plan(order, payload, Capabilities(), options)
+        make_plan(order, payload, offered(), options)
 
 
 def test_binary_without_chunks_is_refused() -> None:
     options = replace(OPTIONS, chunking=Chunking.NEVER)
     order = order_with(MailOptions(body=BodyType.BINARYMIME))
-    offered = Capabilities.parse(["BINARYMIME", "CHUNKING"])
+    server = offered("BINARYMIME", "CHUNKING")
     with pytest.raises(NotSupported, match="options forbid"):
-        make_plan(order, step(make_payload(ASCII)), offered, options)
+        make_plan(order, step(make_payload(ASCII)), server, options)
 
 
 # --- SIZE. ---
@@ -226,11 +230,11 @@ def test_size_is_sent_where_offered() -> None:
 def test_size_by_hand_counts() -> None:
     order = order_with(MailOptions(size=5000))
     payload = step(make_payload(iter([b"x"])))
-    made = make_plan(order, payload, Capabilities.parse(["SIZE 9000"]), OPTIONS)
+    made = make_plan(order, payload, offered("SIZE 9000"), OPTIONS)
     assert made.mail.options.size == 5000
-    assert make_plan(order, payload, Capabilities(), OPTIONS).mail.options.size is None
+    assert make_plan(order, payload, offered(), OPTIONS).mail.options.size is None
     with pytest.raises(MessageTooLarge):
-        make_plan(order, payload, Capabilities.parse(["SIZE 4999"]), OPTIONS)
+        make_plan(order, payload, offered("SIZE 4999"), OPTIONS)
 
 
 @pytest.mark.parametrize(

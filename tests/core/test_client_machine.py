@@ -266,6 +266,15 @@ def test_content_is_stuffed_and_ended() -> None:
     assert state_of(machine) is ClientState.READY
 
 
+def test_content_that_is_lines_already_is_stuffed_all_the_same() -> None:
+    machine = at_data()
+    machine.send_content(b".a\r\n.b\r\n", has_crlf=True)
+    machine.send_content(b"", has_crlf=True)
+    machine.send_content(b".c", has_crlf=True)
+    machine.end_content()
+    assert machine.data_to_send() == b"..a\r\n..b\r\n..c\r\n.\r\n"
+
+
 def test_each_message_has_its_own_line_starts() -> None:
     machine = at_data()
     machine.send_content(b"no line end")

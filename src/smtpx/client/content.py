@@ -42,16 +42,17 @@ async def send_content(
     machine, content = link.machine, payload.content
     if content is not None and len(content) <= BLOCK_OCTETS:
         # Content and final dot share a write.
-        machine.send_content(content)
+        machine.send_content(content, has_crlf=True)
     else:
+        has_crlf = content is not None
         async with aclosing(_blocks(payload, is_ascii_only=is_ascii_only)) as blocks:
             async for block in blocks:
-                machine.send_content(block)
+                machine.send_content(block, has_crlf=has_crlf)
                 await _flush_content(link)
     machine.end_content()
     link.is_end_sent = True
     await _flush_content(link)
-    replies = [await link.next_reply("data_end")]
+    replies = [(await link.next_answer("data_end"))[1]]
     while machine.is_waiting:
         replies.append(await link.next_reply("data_end"))
     link.is_end_sent = False
@@ -62,7 +63,8 @@ async def _flush_content(link: Link) -> None:
     """Write content; if the server stopped reading, find out what it said."""
     machine = link.machine
     try:
-        await link.flush("data_block")
+        timeout = link.left("data_block")
+        await link.channel.send(machine.data_to_send(), timeout=timeout)
     except TimeoutError:
         raise
     except OSError:

@@ -25,6 +25,7 @@ from smtpx.client.message import (
     MessageSource,
     Payload,
     make_payload,
+    payload_of_octets,
     recipients_of,
     sender_of,
 )
@@ -36,7 +37,7 @@ from smtpx.client.options import (
     TLSMode,
     parse_url,
 )
-from smtpx.client.plan import Order, check_options, make_plan
+from smtpx.client.plan import Offered, Order, check_options, make_plan
 from smtpx.client.transaction import make_result, run
 from smtpx.core.client import ClientMachine
 from smtpx.core.client_states import ClientState
@@ -160,6 +161,7 @@ class Conversation:
         self._results: list[RecipientResult] = []
         self._deadline: float | None = None
         self._used_at = 0.0
+        self._offered = Offered.of(_NO_CAPABILITIES)
 
     # What is known.
 
@@ -549,7 +551,12 @@ class Conversation:
             ValueError: an address or header field is malformed.
         """
         order = _order(message, sender, recipients, options, rcpt_options, require_all)
-        return await self._send(order, await _payload_for(message, options))
+        if isinstance(message, bytes):
+            is_binary = options.body is BodyType.BINARYMIME
+            payload = payload_of_octets(message, is_binary=is_binary)
+        else:
+            payload = await _payload_for(message, options)
+        return await self._send(order, payload)
 
     @_exclusive
     async def send_once(
@@ -776,39 +783,41 @@ class Conversation:
 
     async def _send(self, order: Order, payload: Payload) -> SendResult:
         """Send; on a used connection that turns out to be closed, connect anew once."""
-        link = await self._usable_link()
+        link = self._live_link() or await self._connect()
+        options = self._options
+        plan = make_plan(order, payload, self._what_is_offered(link), options)
         is_fresh, link.is_fresh = link.is_fresh, False
         link.is_answered = False
         try:
-            return await self._transact(link, order, payload)
+            result = await run(link, plan, pipelining=options.pipelining)
         except (SendError, OSError, EOFError) as error:
             if is_fresh or self._has_socket or not _may_try_again(link, error):
                 raise
             link.abort()
             self._link = None
-        return await self._transact(await self._connect(), order, payload)
-
-    async def _transact(self, link: Link, order: Order, payload: Payload) -> SendResult:
-        options = self._options
-        plan = make_plan(order, payload, link.machine.capabilities, options)
-        link.is_fresh = False
-        result = await run(link, plan, pipelining=options.pipelining)
+            link = await self._connect()
+            link.is_fresh = False
+            plan = make_plan(order, payload, self._what_is_offered(link), options)
+            result = await run(link, plan, pipelining=options.pipelining)
         self._used_at = self._runtime.clock()
         return result
 
-    async def _usable_link(self) -> Link:
-        """Return the connection; a new one if there is none or it has gone stale."""
+    def _what_is_offered(self, link: Link) -> Offered:
+        capabilities = link.machine.capabilities
+        if self._offered.capabilities is not capabilities:
+            self._offered = Offered.of(capabilities)
+        return self._offered
+
+    def _live_link(self) -> Link | None:
+        """Return the connection; None if there is none, or it has gone stale."""
         link = self._link
-        if link is None:
-            return await self._connect()
-        if link.is_fresh or self._has_socket:
+        if link is None or link.is_fresh or self._has_socket:
             return link
         idle_seconds = self._runtime.clock() - self._used_at
         if idle_seconds > _LOOK_AFTER_SECONDS and link.channel.is_readable:
             # Nothing was asked, so it is the end, or a 421 that announces it.
             link.abort()
-            self._link = None
-            return await self._connect()
+            self._link = link = None
         return link
 
 
@@ -835,8 +844,12 @@ def _may_try_again(link: Link, error: BaseException) -> bool:
     return is_lost and not link.is_answered and not link.is_end_sent
 
 
+# A sender, and often a recipient, is the same message after message.
+_parse_mailbox = functools.lru_cache(maxsize=256)(Mailbox.parse)
+
+
 def _mailbox(address: str | Mailbox) -> Mailbox:
-    return address if isinstance(address, Mailbox) else Mailbox.parse(address)
+    return address if isinstance(address, Mailbox) else _parse_mailbox(address)
 
 
 def _order(

@@ -39,6 +39,7 @@ __all__ = [
     "Payload",
     "addresses_of",
     "make_payload",
+    "payload_of_octets",
     "recipients_of",
     "sender_of",
 ]
@@ -125,7 +126,7 @@ async def make_payload(source: MessageSource, *, is_binary: bool = False) -> Pay
     if isinstance(source, str):
         source = source.encode()
     if isinstance(source, bytes | bytearray | memoryview):
-        return _payload_of_octets(bytes(source), is_binary=is_binary)
+        return payload_of_octets(bytes(source), is_binary=is_binary)
     size = None
     if isinstance(source, BinaryFile):
         size = _size_of(source)
@@ -142,7 +143,8 @@ async def make_payload(source: MessageSource, *, is_binary: bool = False) -> Pay
     return await _payload_of_blocks(_gather(blocks), size)
 
 
-def _payload_of_octets(octets: bytes, *, is_binary: bool) -> Payload:
+def payload_of_octets(octets: bytes, *, is_binary: bool = False) -> Payload:
+    """Return the payload of a message in memory; see `make_payload`."""
     if not is_binary:
         normalizer = LineNormalizer()
         octets = normalizer.encode(octets)

@@ -9,7 +9,7 @@ before anything is sent.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
@@ -31,11 +31,38 @@ if TYPE_CHECKING:
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.extensions import Registry
 
-__all__ = ["FLIGHT_COMMANDS", "Order", "Plan", "check_options", "make_plan"]
+__all__ = [
+    "FLIGHT_COMMANDS",
+    "Offered",
+    "Order",
+    "Plan",
+    "check_options",
+    "make_plan",
+]
 
 # Commands of one flight. Their replies, at 512 octets the most, fit into what a channel
 # reads ahead, so neither end ever waits for the other (RFC 2920 section 3.1).
 FLIGHT_COMMANDS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a server offers, as a plan asks for it: again and again.
+
+    Attributes:
+        capabilities: of which it was made.
+        keywords: in upper case.
+        size: the largest message in octets, None if no limit is known.
+    """
+
+    capabilities: Capabilities
+    keywords: frozenset[str]
+    size: int | None
+
+    @classmethod
+    def of(cls, capabilities: Capabilities) -> Offered:
+        """Read the reply to EHLO."""
+        return cls(capabilities, frozenset(capabilities), capabilities.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +122,14 @@ def _needs(registry: Registry, command: str) -> dict[str, list[str]]:
 
 
 def check_options(
-    options: MailOptions | RcptOptions, capabilities: Capabilities, registry: Registry
+    options: MailOptions | RcptOptions, keywords: Container[str], registry: Registry
 ) -> None:
     """Refuse an option that needs what the server does not offer.
+
+    Args:
+        options: of MAIL or RCPT.
+        keywords: that the server offers.
+        registry: says what is from where.
 
     Raises:
         NotSupported: names the option and the extension.
@@ -111,15 +143,15 @@ def check_options(
     if given.get("body") is BodyType.BINARYMIME:
         # RFC 3030 section 3: it goes in chunks, or not at all.
         for keyword in ("BINARYMIME", "CHUNKING"):
-            if keyword not in capabilities:
+            if keyword not in keywords:
                 raise _not_offered(keyword, "body BINARYMIME")
     for name, value in given.items():
         # SIZE is for the server's information only: it is left out where unknown.
         if value is None or value is False or value == () or name == "size":
             continue
-        keywords = needs.get(name, [name])
-        if not any(keyword in capabilities for keyword in keywords):
-            raise _not_offered(keywords[0], f"option {name}")
+        sources = needs.get(name, [name])
+        if not any(keyword in keywords for keyword in sources):
+            raise _not_offered(sources[0], f"option {name}")
 
 
 def _not_offered(keyword: str, what: str) -> NotSupported:
@@ -131,7 +163,7 @@ def _not_offered(keyword: str, what: str) -> NotSupported:
 
 
 def make_plan(
-    order: Order, payload: Payload, capabilities: Capabilities, options: ClientOptions
+    order: Order, payload: Payload, offered: Offered, options: ClientOptions
 ) -> Plan:
     """Find out how to send a message to a server with these capabilities.
 
@@ -139,22 +171,22 @@ def make_plan(
         NotSupported: it does not offer what the message needs; the text names both.
         MessageTooLarge: for what the server takes (RFC 1870 section 6.1).
     """
-    check_options(order.options, capabilities, options.registry)
+    check_options(order.options, offered.keywords, options.registry)
     for rcpt_options in order.rcpt_options:
-        check_options(rcpt_options, capabilities, options.registry)
-    is_utf8 = _plan_utf8(order, payload, capabilities, options)
-    payload, body, is_ascii_only = _plan_body(order, payload, capabilities, options)
+        check_options(rcpt_options, offered.keywords, options.registry)
+    is_utf8 = _plan_utf8(order, payload, offered, options)
+    payload, body, is_ascii_only = _plan_body(order, payload, offered, options)
     size = payload.size if order.options.size is None else order.options.size
-    _check_size(order, size, capabilities)
+    _check_size(order, size, offered)
     mail_options = order.options
-    if "SIZE" not in capabilities:
+    if "SIZE" not in offered.keywords:
         size = None
     if mail_options is DEFAULT_MAIL_OPTIONS:
         mail_options = MailOptions(size=size, body=body, smtputf8=is_utf8)
     else:
         mail_options = replace(mail_options, size=size, body=body, smtputf8=is_utf8)
     rcpt_options_of = order.rcpt_options or [DEFAULT_RCPT_OPTIONS] * len(order.names)
-    uses_chunks, is_one_flight = _plan_chunks(order, payload, capabilities, options)
+    uses_chunks, is_one_flight = _plan_chunks(order, payload, offered, options)
     return Plan(
         order,
         Mail(_for_wire(order.sender, is_utf8=is_utf8), mail_options),
@@ -179,26 +211,24 @@ def _for_wire(mailbox: Mailbox | None, *, is_utf8: bool) -> Mailbox | None:
 
 
 def _plan_utf8(
-    order: Order, payload: Payload, capabilities: Capabilities, options: ClientOptions
+    order: Order, payload: Payload, offered: Offered, options: ClientOptions
 ) -> bool:
     """Say whether to use SMTPUTF8: only if something needs it (RFC 6531 section 3)."""
-    reasons = [
-        f"address {mailbox}"
-        for mailbox in (order.sender, *order.recipients)
-        if mailbox is not None and not mailbox.local_part.isascii()
-    ]
-    is_offered = "SMTPUTF8" in capabilities
-    if reasons and not is_offered:
-        raise _not_offered("SMTPUTF8", reasons[0])
+    is_offered = "SMTPUTF8" in offered.keywords
+    for mailbox in (order.sender, *order.recipients):
+        if mailbox is not None and not mailbox.local_part.isascii():
+            if not is_offered:
+                raise _not_offered("SMTPUTF8", f"address {mailbox}")
+            return True
     if payload.utf8_reason and not is_offered:
         if not options.allow_undeclared_content:
             raise _not_offered("SMTPUTF8", payload.utf8_reason)
         return False
-    return bool(reasons or payload.utf8_reason or order.options.smtputf8)
+    return bool(payload.utf8_reason) or order.options.smtputf8
 
 
 def _plan_body(
-    order: Order, payload: Payload, capabilities: Capabilities, options: ClientOptions
+    order: Order, payload: Payload, offered: Offered, options: ClientOptions
 ) -> tuple[Payload, BodyType | None, bool]:
     """Choose BODY, and the form of the message that fits it (RFC 6152 section 3).
 
@@ -216,7 +246,7 @@ def _plan_body(
         return payload, order.options.body, False
     if payload.is_eight_bit is False:
         return payload, None, False
-    if "8BITMIME" in capabilities:
+    if "8BITMIME" in offered.keywords:
         return payload, BodyType.EIGHTBITMIME, False
     if payload.is_eight_bit:
         downgraded = payload.downgraded()
@@ -227,22 +257,22 @@ def _plan_body(
     return payload, None, not options.allow_undeclared_content
 
 
-def _check_size(order: Order, size: int | None, capabilities: Capabilities) -> None:
-    limit = capabilities.size
+def _check_size(order: Order, size: int | None, offered: Offered) -> None:
+    limit = offered.size
     if size is not None and limit is not None and size > limit:
         sender = "" if order.sender is None else str(order.sender)
         raise MessageTooLarge(sender=sender, size=size, limit=limit)
 
 
 def _plan_chunks(
-    order: Order, payload: Payload, capabilities: Capabilities, options: ClientOptions
+    order: Order, payload: Payload, offered: Offered, options: ClientOptions
 ) -> tuple[bool, bool]:
     """Say whether to use BDAT, and whether in the flight of the envelope."""
-    if options.chunking is Chunking.NEVER or "CHUNKING" not in capabilities:
+    if options.chunking is Chunking.NEVER or "CHUNKING" not in offered.keywords:
         return False, False
     is_one_flight = (
         options.pipelining
-        and "PIPELINING" in capabilities
+        and "PIPELINING" in offered.keywords
         and payload.content is not None
         and len(payload.content) <= BLOCK_OCTETS
         and len(order.names) < FLIGHT_COMMANDS

@@ -60,7 +60,9 @@ async def run(link: Link, plan: Plan, *, pipelining: bool) -> SendResult:
         await exchange.say_envelope_in_flights()
     else:
         await exchange.say_envelope()
-    return await exchange.finish()
+    if not exchange.is_accepted:
+        await exchange.withdraw()
+    return make_result(link, exchange.results(), await exchange.send_content())
 
 
 class _Exchange:
@@ -75,10 +77,6 @@ class _Exchange:
         self._rcpt_replies: list[Reply] = []
         # To what came in the flight of the envelope behind it, if anything did.
         self._tail_replies: list[Reply] = []
-
-    @property
-    def _accepted(self) -> int:
-        return self._link.machine.accepted
 
     async def say_envelope(self) -> None:
         """Say it command by command."""
@@ -105,20 +103,24 @@ class _Exchange:
             for rcpt in flight:
                 machine.send(rcpt)
             tail = self._say_tail() if start + len(flight) == len(rcpts) else ""
-            await link.flush("data_block")
+            timeout = link.left("data_block")
+            await link.channel.send(machine.data_to_send(), timeout=timeout)
             if has_reset:
                 has_reset = False
                 self._check_reset(await link.next_reply("command"))
             if self._mail_reply is None:
-                self._mail_reply = await link.next_reply("mail")
+                self._mail_reply = (await link.next_answer("mail"))[1]
                 self._check_closing(self._mail_reply)
             link.phase = "rcpt"
             for _ in flight:
                 # What came with the reply before needs no waiting, as most do.
                 answer = machine.next_reply() or await link.next_answer("rcpt")
                 self._take_rcpt(answer[1])
-            if tail:
-                await self._take_tail(tail)
+            if tail == "data_start":
+                answer = machine.next_reply() or await link.next_answer(tail)
+                self._tail_replies = [answer[1]]
+            elif tail:
+                await self._take_statuses()
             if not self._mail_reply.is_positive:
                 return
 
@@ -139,17 +141,12 @@ class _Exchange:
         machine.send(Data())
         return "data_start"
 
-    async def _take_tail(self, phase: str) -> None:
-        replies = self._tail_replies
-        replies.append(await self._link.next_reply(phase))
-        if phase == "data_end":
-            await self._take_statuses(replies)
-            self._link.is_end_sent = False
-
-    async def _take_statuses(self, replies: list[Reply]) -> None:
-        """Read the replies to the end of a message behind the first (LMTP)."""
-        while self._link.machine.is_waiting:
-            replies.append(await self._link.next_reply("data_end"))
+    async def _take_statuses(self) -> None:
+        """Read the replies to a chunk that went along; in LMTP they are several."""
+        link = self._link
+        while link.machine.is_waiting:
+            self._tail_replies.append(await link.next_reply("data_end"))
+        link.is_end_sent = False
 
     def _take_rcpt(self, reply: Reply) -> None:
         self._rcpt_replies.append(reply)
@@ -179,31 +176,27 @@ class _Exchange:
 
     # What follows the envelope.
 
-    async def finish(self) -> SendResult:
-        """Send the content if anybody is to get it, and collect the results."""
-        order = self._plan.order
-        mail_reply = self._mail_reply
-        assert mail_reply is not None  # noqa: S101 - each way of saying it sets it
-        is_short = self._accepted < len(order.names)
-        if not mail_reply.is_positive or not self._accepted:
-            await self._withdraw()
-            if not mail_reply.is_positive:
-                self._raise_sender_refused(mail_reply)
-            raise RecipientsRefused(
-                "the server refused every recipient",
-                results=self._results(),
-                phase="rcpt",
-            )
-        if is_short and order.require_all:
-            raise RecipientsRefused(
-                "the server refused a recipient, and all are required",
-                results=self._results(is_sent=False),
-                phase="rcpt",
-            )
-        replies = await self._send_content()
-        return self._result(replies)
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the message is to be sent: there is somebody to get it."""
+        mail_reply, order = self._mail_reply, self._plan.order
+        if mail_reply is None or not mail_reply.is_positive:
+            return False
+        accepted = self._link.machine.accepted
+        return accepted == len(order.names) or (accepted > 0 and not order.require_all)
 
-    async def _withdraw(self) -> None:
+    async def withdraw(self) -> NoReturn:
+        """Give up on the message, and raise what is in its way."""
+        await self._end_empty_data()
+        if self._mail_reply is not None and not self._mail_reply.is_positive:
+            self._raise_sender_refused(self._mail_reply)
+        if not self._link.machine.accepted:
+            text = "the server refused every recipient"
+        else:
+            text = "the server refused a recipient, and all are required"
+        raise RecipientsRefused(text, results=self.results(is_sent=False), phase="rcpt")
+
+    async def _end_empty_data(self) -> None:
         """End what a server began to take although nobody is to get it."""
         link = self._link
         if link.machine.state is not ClientState.DATA:
@@ -229,7 +222,7 @@ class _Exchange:
             phase="mail",
         )
 
-    async def _send_content(self) -> list[Reply]:
+    async def send_content(self) -> list[Reply]:
         """Send the content; return the replies to its end."""
         link, plan = self._link, self._plan
         if plan.is_one_flight and self._tail_replies:
@@ -248,20 +241,18 @@ class _Exchange:
             )
         return await send_content(link, plan.payload, is_ascii_only=plan.is_ascii_only)
 
-    def _results(self, *, is_sent: bool = True) -> list[RecipientResult]:
+    def results(self, *, is_sent: bool = True) -> list[RecipientResult]:
         """Return what RCPT told of each recipient."""
-        names, replies = self._plan.order.names, self._rcpt_replies
+        replies = self._rcpt_replies
         results = []
-        for index, name in enumerate(names):
+        for index, name in enumerate(self._plan.order.names):
             reply = replies[index] if index < len(replies) else None
-            if reply is not None and reply.is_positive and not is_sent:
-                reply = None
             is_accepted = reply is not None and reply.is_positive
+            if is_accepted and not is_sent:
+                # Nobody gets it, so this yes is void, and no refusal either.
+                reply, is_accepted = None, False
             results.append(RecipientResult(name, reply, is_accepted))
         return results
-
-    def _result(self, replies: list[Reply]) -> SendResult:
-        return make_result(self._link, self._results(), replies)
 
 
 def make_result(

@@ -263,18 +263,22 @@ class ClientMachine:
             self._log.client_secret()
         self._expect(Asked.RESPONSE, Asked.RESPONSE.value)
 
-    def send_content(self, data: bytes) -> None:
+    def send_content(self, data: bytes, *, has_crlf: bool = False) -> None:
         """Send content after a 354; line ends and dots are taken care of.
 
         Args:
             data: any part of the message, cut anywhere.
+            has_crlf: all of its line ends are CRLF; nobody looks again.
 
         Raises:
             RuntimeError: no 354 is open.
         """
         if self.state is not _S.DATA or self._pending:
             raise RuntimeError("content follows a 354, and none is open")
-        self._put_content(self._encoder.encode(data))
+        encoder = self._encoder
+        self._put_content(
+            encoder.encode_lines(data) if has_crlf else encoder.encode(data)
+        )
 
     def end_content(self) -> None:
         """Send the final dot.

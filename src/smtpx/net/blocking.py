@@ -49,21 +49,26 @@ def _make_wait(sock: socket.socket) -> _Wait:
 
         return wait_by_select
 
-    poller = select.poll()
-    poller.register(sock, 0)
+    both = select.poll()
+    both.register(sock, 0)
+    reader = select.poll()
+    reader.register(sock, select.POLLIN)
 
     def wait_by_poll(
         read: bool, write: bool, seconds: float | None
     ) -> tuple[bool, bool]:
-        poller.modify(sock, select.POLLIN * read | select.POLLOUT * write)
         # poll counts whole milliseconds; it rounds up.
-        found = poller.poll(None if seconds is None else seconds * 1000)
+        milliseconds = None if seconds is None else seconds * 1000
+        if not write:
+            return bool(reader.poll(milliseconds)), False
+        both.modify(sock, select.POLLIN * read | select.POLLOUT)
+        found = both.poll(milliseconds)
         event = found[0][1] if found else 0
         # An error or hang-up is for whoever reads or writes next to find out.
         failed = event & (select.POLLERR | select.POLLHUP | select.POLLNVAL)
         return (
             bool(read and (event & select.POLLIN or failed)),
-            bool(write and (event & select.POLLOUT or failed)),
+            bool(event & select.POLLOUT or failed),
         )
 
     return wait_by_poll
@@ -139,10 +144,17 @@ class BlockingChannel:
         """Return what was received: at least one octet, or none at the end."""
         if self._tls is not None:
             return self._receive_tls(self._tls, timeout)
-        if not self._received and not self._is_ended:
+        if self._received or self._is_ended:
+            return self._take_received()
+        # The usual case, without a detour: one wait, one read.
+        if not self._wait(True, False, timeout)[0]:
+            raise TimeoutError("no data in time")
+        try:
+            data = self._socket.recv(_READ_OCTETS)
+        except BlockingIOError:  # woken up for nothing, as Linux may do
             self._read(_Clock(timeout, "data"))
-        data = bytes(self._received)
-        self._received.clear()
+            return self._take_received()
+        self._is_ended = not data
         return data
 
     async def start_tls(

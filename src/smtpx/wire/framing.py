@@ -290,6 +290,15 @@ class LineNormalizer:
         return b"" if is_complete else _CRLF
 
 
+def _stuff(data: bytes, *, is_line_start: bool) -> bytes:
+    """Double the dots that start lines."""
+    if data.rfind(_CRLF_DOT) >= 0:
+        data = data.replace(_CRLF_DOT, b"\r\n..")
+    if is_line_start and data.startswith(b"."):
+        data = b"." + data
+    return data
+
+
 class DotEncoder(LineNormalizer):
     r"""Writes a message for DATA: CR LF line ends, dot stuffing, the final dot.
 
@@ -313,12 +322,20 @@ class DotEncoder(LineNormalizer):
             What is ready to be sent; the block itself if nothing in it must change.
         """
         is_line_start = self._is_line_start
-        data = super().encode(data)
-        if data.rfind(_CRLF_DOT) >= 0:
-            data = data.replace(_CRLF_DOT, b"\r\n..")
-        if is_line_start and data.startswith(b"."):
-            data = b"." + data
-        return data
+        return _stuff(super().encode(data), is_line_start=is_line_start)
+
+    def encode_lines(self, data: bytes) -> bytes:
+        """Encode a block whose line ends are known to be CR LF; others stay.
+
+        It saves to look again, which takes more time than the stuffing.
+
+        Args:
+            data: octets of which `LineNormalizer.encode` would change nothing.
+        """
+        is_line_start = self._is_line_start
+        if data:
+            self._is_line_start = data.endswith(b"\n")
+        return _stuff(data, is_line_start=is_line_start)
 
     def finish(self) -> bytes:
         """End the message with the final dot.
