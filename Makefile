@@ -16,7 +16,7 @@ help:  ## say what there is to make
 # The library with its core dependencies, what makes the demo's certificates, and real
 # messages where a distribution leaves out those of CPython's own tests.
 $(VENV)/.demo: pyproject.toml requirements-dev.txt
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . \
 	  "$$(grep '^trustme==' requirements-dev.txt)" \
 	  $$($(BIN)/python -c 'import test.test_email' 2>/dev/null || \
@@ -25,7 +25,7 @@ $(VENV)/.demo: pyproject.toml requirements-dev.txt
 
 # The library with its extras, and the tools of the checks.
 $(VENV)/.dev: pyproject.toml requirements-dev.txt
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $(VENV)/.demo $@
 
