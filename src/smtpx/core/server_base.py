@@ -48,6 +48,9 @@ AGAIN: Final = Again.AGAIN
 Stepped: TypeAlias = Event | Literal[Again.AGAIN] | None
 
 
+_CONTENT: Final = frozenset({ServerState.DATA, ServerState.CHUNK})
+
+
 class ServerBase:
     """Input, output and state of one session; see ``ServerMachine``."""
 
@@ -126,6 +129,11 @@ class ServerBase:
     def is_body_open(self) -> bool:
         """Whether a message is being read that will be completed or aborted."""
         return self._is_body_open
+
+    @property
+    def is_reading_content(self) -> bool:
+        """Whether octets are content now, be it refused, and not commands."""
+        return self._skip > 0 or self._state in _CONTENT
 
     @property
     def buffered(self) -> int:

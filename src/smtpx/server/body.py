@@ -67,6 +67,10 @@ class Body:
         while True:
             if self._reason is not None:
                 raise MessageAborted(self._reason)
+            if self._is_discarded:
+                # What was dropped would be missing without a trace.
+                message = "a message body is read before its hook returns"
+                raise RuntimeError(message)
             if self._blocks:
                 block = self._blocks.popleft()
                 self.buffered -= len(block)
@@ -132,6 +136,9 @@ class Body:
         """Take note that the handler reads no more."""
         self._is_discarded = True
         self._drop()
+        # A reader that the hook left behind finds that it is too late.
+        self._wake()
+        self._waiter = None
 
     async def wait_ended(self) -> None:
         """Wait for the end, after ``discard``."""
@@ -146,11 +153,12 @@ class Body:
         if self._waiter is not None:
             message = "a message body has one reader"
             raise RuntimeError(message)
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:
+                self._waiter = None
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -103,8 +103,10 @@ class Connection(Pump):
         await self._ask(_reset, None)
 
     async def _call_closed(self, _work: Closed) -> None:
-        await self._ask(_closed, self._end_reason or "connection lost")
-        self._finish()
+        try:
+            await self._ask(_closed, self._end_reason or "connection lost")
+        finally:
+            self._finish()
 
     # ----------------------------------------------------------------- the message
 
@@ -170,6 +172,7 @@ class Connection(Pump):
         # that may come before it returns: a client sends EHLO with its last handshake
         # record. So whatever the machine gets from now on is under TLS already.
         self._machine.tls_started()
+        self._is_in_handshake = True
         try:
             transport = await self._loop.start_tls(
                 self._transport,
@@ -180,17 +183,22 @@ class Connection(Pump):
             )
         except (OSError, EOFError) as error:
             logger.info("%s: TLS handshake failed: %s", self.info.id, error)
-            self._machine.abort("TLS handshake failed")
-            self._transport.abort()
-            # The TLS layer does not tell us of a connection that it never made.
-            self.connection_lost(None)
+            self._lose_in_handshake("TLS handshake failed")
             return
+        finally:
+            self._is_in_handshake = False
         if transport is None or self._is_lost:
-            self._machine.abort("connection lost in the TLS handshake")
+            self._lose_in_handshake("connection lost in the TLS handshake")
             return
         self._transport = transport
         await self._ask(_closed, "STARTTLS")
         self._forget_client()
+
+    def _lose_in_handshake(self, reason: str) -> None:
+        self._machine.abort(reason)
+        self._transport.abort()
+        # The TLS layer does not tell us of a connection that it never made.
+        self.connection_lost(None)
 
     def _forget_client(self) -> None:
         """Begin again under TLS with nothing from before (RFC 3207 section 4.2)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ def describe_connection(
     """
     peer = transport.get_extra_info("peername")
     peer_host = _host_of(peer)
+    sock = transport.get_extra_info("socket")
+    is_unix = sock is not None and sock.family == getattr(socket, "AF_UNIX", None)
     info = ConnectionInfo(
         id=secrets.token_hex(_ID_OCTETS),
         hostname=hostname,
@@ -48,7 +51,8 @@ def describe_connection(
         local=format_address(transport.get_extra_info("sockname")),
         started_at=datetime.now(UTC),
         is_lmtp=is_lmtp,
-        is_local=peer_host is None or _is_loopback(peer_host),
+        # A TCP client that is gone already has no address either, and is not local.
+        is_local=is_unix if peer_host is None else _is_loopback(peer_host),
         close=close,
     )
     info.tls = tls_info(transport)

@@ -15,6 +15,7 @@ lags, when commands pile up behind a hook, or when the client does not read its 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import sys
 import types
@@ -30,6 +31,7 @@ from smtpx.core.events import (
 from smtpx.core.server import ServerMachine
 from smtpx.core.states import ServerState
 from smtpx.core.trace import WireLog
+from smtpx.errors import MessageAborted as MessageCutOff
 from smtpx.errors import Refuse
 from smtpx.server.body import Body
 from smtpx.server.ends import describe_connection
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
 
     from smtpx.core.config import ServerConfig
-    from smtpx.server.options import ServerOptions
+    from smtpx.server.options import ServerOptions, ServerTimeouts
 
 __all__ = ["Host", "Pump", "logger"]
 
@@ -121,6 +123,9 @@ class Pump(asyncio.Protocol):
         self._end_reason: str | None = None
         self._linger_until: float | None = None
         self._hook_since: float | None = None
+        self._is_in_handshake = False
+        # What a hook sets, those after it see, whatever task they run in.
+        self._context = contextvars.copy_context()
         self._is_hook_cancelled = False
         self._watchdog = Watchdog(loop, host.options.timeouts, self._deadline)
 
@@ -155,8 +160,11 @@ class Pump(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take octets of the client."""
-        self._last_activity = self._loop.time()
-        self._machine.receive_data(data)
+        machine = self._machine
+        machine.receive_data(data)
+        if machine.is_reading_content:
+            # Elsewhere half a command keeps no session alive, but a reply does.
+            self._last_activity = self._loop.time()
         if self._is_delivering:
             self._feed_body()
         elif not self._is_pumping:
@@ -182,7 +190,6 @@ class Pump(asyncio.Protocol):
         if self._is_lost:
             return
         self._is_lost = True
-        self._watchdog.stop()
         self._machine.abort(f"connection lost: {exc}" if exc else "connection lost")
         if self._is_delivering:
             self._feed_body()
@@ -197,13 +204,20 @@ class Pump(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on answering."""
         self._is_write_paused = False
-        if not self._is_pumping:
+        if self._is_pumping:
+            # A hook may be waiting for the octets of its message.
+            self._adjust_reading()
+        else:
             self._advance()
 
     # ------------------------------------------------------------ called by the server
 
     def close(self, reply: Reply | None = None) -> None:
         """End the session now, with 421 4.3.2 unless told otherwise."""
+        if self._is_in_handshake:
+            # No word in plaintext may go into it.
+            self.abort()
+            return
         reply = reply or replies.SHUTTING_DOWN
         self._machine.close(reply, reply.text)
         if self._is_delivering:
@@ -291,6 +305,7 @@ class Pump(asyncio.Protocol):
 
     def _finish(self) -> None:
         """Let go of everything: the session is over and was told so."""
+        self._watchdog.stop()
         self._host.ended(self)
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
@@ -300,7 +315,12 @@ class Pump(asyncio.Protocol):
         def _start_pump(self, work: Work) -> None:
             """Run the pump up to its first suspension, at once (DESIGN D3)."""
             self._is_pumping = True
-            task = asyncio.Task(self._pump(work), loop=self._loop, eager_start=True)
+            task = asyncio.Task(
+                self._pump(work),
+                loop=self._loop,
+                context=self._context,
+                eager_start=True,
+            )
             if not task.done():
                 self._task = task
 
@@ -310,9 +330,19 @@ class Pump(asyncio.Protocol):
             """Wake the task of this connection; its first use makes it."""
             self._is_pumping = True
             if self._wakeup is None:
-                self._task = self._loop.create_task(self._pump_batches(work))
+                self._task = self._loop.create_task(
+                    self._pump_batches(work), context=self._context
+                )
+                self._task.add_done_callback(self._pump_ended)
             else:
                 self._wakeup.set_result(work)
+
+    def _pump_ended(self, task: asyncio.Task[None]) -> None:
+        """Drop a connection whose task somebody else cancelled, maybe before it ran."""
+        if task.cancelled():
+            self._wakeup = None
+            self._is_pumping = False
+            self._transport.abort()
 
     async def _pump_batches(self, work: Work | None) -> None:
         """Run the pump for the whole connection: on 3.11 a task a batch is dearer."""
@@ -325,6 +355,7 @@ class Pump(asyncio.Protocol):
 
     async def _pump(self, work: Work | None) -> None:
         """Call hooks, and handle what comes after them, until input runs dry."""
+        budget = EVENT_BUDGET
         try:
             while work is not None:
                 call = HOOK_CALLS.get(type(work))
@@ -332,7 +363,17 @@ class Pump(asyncio.Protocol):
                     await self._CALLERS[type(work)](self, work)
                 else:
                     self._answer(await self._ask(call, work))
+                budget -= 1
+                if not budget:
+                    # Hooks that do not suspend are no reason to let neighbours wait.
+                    budget = EVENT_BUDGET
+                    self._flush()
+                    self._adjust_reading()
+                    await asyncio.sleep(0)
                 work = self._handle_ready()
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
         except Exception:
             # Not a hook's fault, whose exceptions are caught around it.
             logger.exception(
@@ -349,6 +390,7 @@ class Pump(asyncio.Protocol):
         """Send what is to be sent; after the last reply, close."""
         data = self._machine.data_to_send()
         if data and not self._is_lost:
+            self._last_activity = self._loop.time()
             self._transport.write(data)
         if (
             self._machine.state is ServerState.CLOSED
@@ -370,17 +412,21 @@ class Pump(asyncio.Protocol):
             return
         if self._is_clean_end or self._is_eof or not transport.can_write_eof():
             transport.close()
-            return
-        transport.write_eof()
+        else:
+            transport.write_eof()
         self._watchdog.arm()
 
     def _adjust_reading(self) -> None:
         """Read only as much as somebody takes."""
         body = self._body
-        is_behind = self._is_write_paused or (
-            body.buffered > self._options.read_ahead_octets
-            if body is not None and not body.is_ended
-            else self._machine.buffered > MAX_COMMAND_BACKLOG
+        is_behind = (
+            self._is_write_paused
+            or self._machine.buffered > MAX_COMMAND_BACKLOG
+            or (
+                body is not None
+                and not body.is_ended
+                and body.buffered > self._options.read_ahead_octets
+            )
         )
         if is_behind is self._is_read_paused or self._is_lost:
             return
@@ -421,7 +467,14 @@ class Pump(asyncio.Protocol):
             reply = finished.value
         except (Exception, asyncio.CancelledError) as error:
             reply = self._reply_to_failure(error)
-        self._hook_since = None
+        finally:
+            self._hook_since = None
+        if self._is_hook_cancelled:
+            # It is done with: what the next hook awaits may be cancelled by others.
+            self._is_hook_cancelled = False
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
         if reply is None or isinstance(reply, Reply):
             return reply
         logger.error("%s: a hook returned %r, no Reply", self.info.id, reply)
@@ -431,17 +484,20 @@ class Pump(asyncio.Protocol):
         """Turn what a hook raised into a reply; log it unless it is a refusal."""
         if isinstance(error, Refuse):
             return Reply(error.code, error.enhanced, error.text)
-        if isinstance(error, Exception):
-            logger.error("%s: a hook raised", self.info.id, exc_info=error)
-            return replies.LOCAL_ERROR
-        if not self._is_hook_cancelled:
-            raise error
-        # By our own hand: the session goes on to its proper end.
-        self._is_hook_cancelled = False
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
+        if isinstance(error, MessageCutOff) and self._is_body_aborted():
+            return replies.LOCAL_ERROR  # nobody is there to hear it
+        if isinstance(error, asyncio.CancelledError):
+            if self._is_hook_cancelled:
+                return replies.LOCAL_ERROR
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                # Somebody else wants this task to end, as when the loop is closed.
+                raise error
+        logger.error("%s: a hook raised", self.info.id, exc_info=error)
         return replies.LOCAL_ERROR
+
+    def _is_body_aborted(self) -> bool:
+        return self._body is not None and self._body.is_aborted
 
     def _answer(self, reply: Reply | None) -> None:
         """Give the machine an answer, unless the session ended meanwhile."""
@@ -464,8 +520,18 @@ class Pump(asyncio.Protocol):
     def _deadline(self) -> Deadline:
         """Return when the present state has lasted too long, and what happens then."""
         times = self._options.timeouts
-        if self._linger_until is not None:
+        since = self._hook_since
+        if self._is_lost or self._machine.state is ServerState.CLOSED:
+            # All is said; but a hook may still be under way.
+            if since is not None and times.handler is not None:
+                return since + times.handler, self._cancel_hook
             return self._linger_until, self._transport.abort
+        if self._is_in_handshake:
+            # start_tls has a time limit of its own.
+            return None, self._time_out
+        return self._deadline_of_state(times)
+
+    def _deadline_of_state(self, times: ServerTimeouts) -> Deadline:
         body = self._body
         end = None if times.session is None else self._started + times.session
         limit, since, act = times.command, self._last_activity, self._time_out
@@ -476,7 +542,7 @@ class Pump(asyncio.Protocol):
                 limit, act = times.handler, self._cancel_hook
         elif self._hook_since is not None:
             limit, since, act = times.handler, self._hook_since, self._cancel_hook
-        elif self._machine.is_body_open:
+        elif self._machine.is_reading_content:
             limit = times.body
         deadline = None if limit is None else since + limit
         if end is not None and (deadline is None or end < deadline):
@@ -494,7 +560,7 @@ class Pump(asyncio.Protocol):
         if self._task is not None and self._hook_since is not None:
             logger.error("%s: a hook took too long: cancelled", self.info.id)
             self._is_hook_cancelled = True
-            self._hook_since = self._loop.time()
+            self._hook_since = self._last_activity = self._loop.time()
             self._task.cancel()
 
     # ------------------------------------------------------------ the message
@@ -505,21 +571,37 @@ class Pump(asyncio.Protocol):
         machine = self._machine
         if body is None or body.is_ended:
             return
+        budget = EVENT_BUDGET
         while not body.is_ended and (event := machine.next_event()) is not None:
             if isinstance(event, BodyReceived):
                 body.feed(event.data)
             elif isinstance(event, MessageComplete):
                 body.finish()
+                if self._hook_since is not None:
+                    # Its time begins with the last octet that it had to wait for.
+                    self._hook_since = self._loop.time()
             elif isinstance(event, MessageAborted):
                 logger.info("%s: message aborted: %s", self.info.id, event.reason)
                 body.abort(event.reason)
             elif isinstance(event, CommandRefused):
                 self._log_refused(event)
+            budget -= 1
+            if not budget:
+                self._loop.call_soon(self._feed_on)
+                break
         self._flush()
+
+    def _feed_on(self) -> None:
+        """Go on where the budget ended."""
+        if self._is_delivering:
+            self._feed_body()
+            self._adjust_reading()
 
     def _body_taken(self) -> None:
         """The handler took a block of its message: it is alive, and has room."""
         self._last_activity = self._loop.time()
+        if self._hook_since is not None:
+            self._hook_since = self._last_activity
         self._adjust_reading()
 
     def _note_answered(self, event: CommandAnswered) -> None:
@@ -533,8 +615,10 @@ class Pump(asyncio.Protocol):
         is_made = True
         try:
             session = self._host.session_factory(self.info)
+            overridden = overridden_by(type(session))
         except Exception:
             logger.exception("%s: no session could be made", self.info.id)
             session, is_made = Session(self.info), False
-        self._session, self._overridden = session, overridden_by(type(session))
+            overridden = overridden_by(Session)
+        self._session, self._overridden = session, overridden
         return is_made

@@ -152,9 +152,13 @@ class Statuses:
             reply: 2yz: responsibility is taken; 4yz or 5yz: it is not.
 
         Raises:
-            ValueError: the recipient has its reply already, or the reply is 3yz.
+            ValueError: the recipient has its reply already, or is none of
+                ``recipients``, or the reply is 3yz.
             RuntimeError: the message was answered or aborted.
         """
+        if recipient not in self.recipients[recipient.index : recipient.index + 1]:
+            message = "that is no recipient of this message"
+            raise ValueError(message)
         self._set(recipient.index, reply)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,6 +15,10 @@ __all__ = ["Deadline", "Watchdog"]
 #: When the present state will have lasted too long, by the loop's clock; None: never.
 #: And what is to be done then.
 Deadline: TypeAlias = tuple[float | None, Callable[[], None]]
+
+
+# How long to wait after a deadline that is still the same, in seconds.
+_PAUSE: Final = 1.0
 
 
 class Watchdog:
@@ -30,7 +34,7 @@ class Watchdog:
         deadline: tells the present deadline.
     """
 
-    __slots__ = ("_deadline", "_longest_sleep", "_loop", "_timer")
+    __slots__ = ("_deadline", "_is_stopped", "_longest_sleep", "_loop", "_timer")
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Watchdog:
         self._loop = loop
         self._deadline = deadline
         self._timer: asyncio.TimerHandle | None = None
+        self._is_stopped = False
         limits = (timeouts.command, timeouts.body, timeouts.handler, timeouts.session)
         self._longest_sleep = min(
             (limit for limit in limits if limit is not None), default=None
@@ -48,18 +53,25 @@ class Watchdog:
 
     def arm(self) -> None:
         """Set the timer for the present deadline, or for the next look at it."""
-        self.stop()
+        self._cancel()
+        self._is_stopped = False
+        now = self._loop.time()
         moments = []
         deadline, _ = self._deadline()
         if deadline is not None:
-            moments.append(deadline)
+            # What was done about one that has passed takes a while.
+            moments.append(deadline if deadline > now else now + _PAUSE)
         if self._longest_sleep is not None:
-            moments.append(self._loop.time() + self._longest_sleep)
+            moments.append(now + self._longest_sleep)
         if moments:
             self._timer = self._loop.call_at(min(moments), self._wake)
 
     def stop(self) -> None:
         """Watch no more."""
+        self._is_stopped = True
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -69,7 +81,5 @@ class Watchdog:
         deadline, act = self._deadline()
         if deadline is not None and self._loop.time() >= deadline:
             act()
-            if self._deadline()[1] == act:
-                # It is done and changes nothing any more, as an aborted transport.
-                return
-        self.arm()
+        if not self._is_stopped:
+            self.arm()
