@@ -30,7 +30,7 @@ FIRST_IO_LAYER = 3
 PURE_NAMES = """
     __future__ abc ast base64 binascii bisect codecs collections contextlib copy
     dataclasses datetime email enum functools hashlib hmac html io ipaddress
-    itertools math operator quopri re string stringprep struct types typing
+    itertools json math operator quopri re string stringprep struct types typing
     unicodedata warnings zlib
 """
 PURE = frozenset(PURE_NAMES.split())

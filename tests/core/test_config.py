@@ -26,7 +26,18 @@ class Proof(ServerMechanism):
         return Challenge(str(answer).encode())
 
 
-MECHANISMS: dict[str, type[ServerMechanism]] = {**SERVER_MECHANISMS, "PROOF": Proof}
+class BoundProof(Proof):
+    """One that ties its proof to TLS."""
+
+    name = "PROOF-PLUS"
+    binds_channel = True
+
+
+MECHANISMS: dict[str, type[ServerMechanism]] = {
+    "PLAIN": SERVER_MECHANISMS["PLAIN"],
+    "LOGIN": SERVER_MECHANISMS["LOGIN"],
+    "PROOF": Proof,
+}
 
 
 def lines(config: ServerConfig, *, is_tls: bool, is_local: bool) -> tuple[str, ...]:
@@ -126,3 +137,13 @@ def test_no_auth_is_offered_before_tls_where_tls_is_required() -> None:
         "AUTH" in line for line in lines(config, is_tls=False, is_local=True)
     )
     assert config.offered_mechanisms(is_tls=True, is_local=False) != ()
+
+
+@pytest.mark.parametrize("is_local", [False, True])
+def test_what_binds_tls_is_offered_under_tls_only(is_local: bool) -> None:
+    config = ServerConfig(
+        hostname="mx.test", mechanisms={"PROOF-PLUS": BoundProof, "PROOF": Proof}
+    )
+    offered = config.offered_mechanisms(is_tls=True, is_local=is_local)
+    assert offered == ("PROOF-PLUS", "PROOF")
+    assert config.offered_mechanisms(is_tls=False, is_local=is_local) == ("PROOF",)

@@ -50,8 +50,6 @@ def converse(
 
 
 def test_registry() -> None:
-    assert list(SERVER_MECHANISMS) == MECHANISMS
-    assert list(CLIENT_MECHANISMS) == MECHANISMS
     for name in MECHANISMS:
         assert SERVER_MECHANISMS[name].name == name
         assert CLIENT_MECHANISMS[name].name == name

@@ -8,12 +8,14 @@ over a channel that never leaves this host. What a server says it wants does not
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+import secrets
+from typing import TYPE_CHECKING, Final
 
 from smtpx.client.link import SourceError
 from smtpx.errors import AuthenticationFailed, BadSyntax, NotSupported, SASLError
+from smtpx.net.binding import client_bindings
 from smtpx.net.channel import ip_of
-from smtpx.sasl.mechanism import Credentials
+from smtpx.sasl.mechanism import ClientContext, Credentials, Proof
 from smtpx.sasl.registry import CLIENT_MECHANISMS
 from smtpx.wire import commands
 from smtpx.wire.octets import decode_base64
@@ -29,6 +31,9 @@ __all__ = ["authenticate", "is_private"]
 # RFC 4954 section 6: the mechanism is not known, or not with these parameters; another
 # one may be. After any other refusal it is the credentials that are wrong.
 _TRY_NEXT = frozenset({504, 534})
+
+# 144 bits, in 24 characters of base64.
+_NONCE_OCTETS: Final = 18
 
 
 def is_private(link: Link, options: ClientOptions) -> bool:
@@ -53,35 +58,40 @@ async def authenticate(link: Link, auth: Auth, options: ClientOptions) -> Reply:
         AuthenticationFailed: no mechanism fits, or none was accepted; `attempts` has
             what each got.
     """
-    names = _choose(link, auth, options)
-    credentials = Credentials(auth.user, await _ask(auth.password), auth.authorize_as)
+    wanted = _wanted(auth, options)
+    names = _choose(link, wanted, options)
+    secret = auth.password if auth.token is None else auth.token
+    credentials = Credentials(auth.user, await _ask(secret), auth.authorize_as)
     attempts: list[tuple[str, Reply]] = []
+    reason = f"authentication as {auth.user!r} failed"
     for name in names:
-        mechanism = CLIENT_MECHANISMS[name](credentials)
-        reply = await _exchange(link, mechanism, attempts)
+        context = _context(link, name, wanted)
+        mechanism = CLIENT_MECHANISMS[name](credentials, context)
+        try:
+            initial_response = mechanism.start()
+        except SASLError as error:
+            # Nothing was sent yet, and the next mechanism may take what this one, such
+            # as SCRAM with its rules for characters, does not.
+            reason = f"{reason}: {error}"
+            continue
+        reply = await _exchange(link, mechanism, initial_response, attempts)
         if reply.is_positive:
             return reply
         attempts.append((name, reply))
         if reply.code not in _TRY_NEXT:
             break
-    raise AuthenticationFailed(
-        f"authentication as {auth.user!r} failed", attempts=attempts, phase="command"
-    )
+    raise AuthenticationFailed(reason, attempts=attempts, phase="command")
 
 
-def _choose(link: Link, auth: Auth, options: ClientOptions) -> list[str]:
+def _choose(link: Link, wanted: list[str], options: ClientOptions) -> list[str]:
     """Return the mechanisms to try, in order."""
     offered = link.machine.capabilities.auth_mechanisms
     if not offered:
         raise NotSupported("the server offers no AUTH", command="AUTH", phase="command")
-    wanted = auth.mechanisms or options.mechanisms
-    order = [name.upper() for name in wanted or CLIENT_MECHANISMS]
-    if unknown := [name for name in order if name not in CLIENT_MECHANISMS]:
-        raise ValueError(f"no such mechanism here: {', '.join(unknown)}")
-    common = [name for name in order if name in offered]
+    common = [name for name in wanted if name in offered]
     if not common:
         raise AuthenticationFailed(
-            f"the server offers {', '.join(offered)}, none of {', '.join(order)}",
+            f"the server offers {', '.join(offered)}, none of {', '.join(wanted)}",
             phase="command",
         )
     if is_private(link, options) or options.allow_plaintext_auth:
@@ -96,6 +106,46 @@ def _choose(link: Link, auth: Auth, options: ClientOptions) -> list[str]:
     return safe
 
 
+def _wanted(auth: Auth, options: ClientOptions) -> list[str]:
+    """Return the mechanisms to try, in order, whatever the server offers.
+
+    A token goes to no mechanism that would take it for a password. A password is also
+    a token, where mechanisms for tokens are named.
+    """
+    named = auth.mechanisms or options.mechanisms
+    order = [name.upper() for name in named or CLIENT_MECHANISMS]
+    if unknown := [name for name in order if name not in CLIENT_MECHANISMS]:
+        raise ValueError(f"no such mechanism here: {', '.join(unknown)}")
+    if auth.token is not None:
+        proof = Proof.TOKEN
+    elif named:
+        return order
+    else:
+        proof = Proof.PASSWORD if auth.password != "" else Proof.CHANNEL
+    return [
+        name
+        for name in order
+        if CLIENT_MECHANISMS[name].proof is proof
+        and (named or CLIENT_MECHANISMS[name].is_default)
+    ]
+
+
+def _context(link: Link, name: str, wanted: list[str]) -> ClientContext:
+    """Give a mechanism what it cannot have of itself."""
+    tls = link.channel.tls
+    bindings = client_bindings(tls)
+    bound = f"{name}-PLUS"
+    offered = link.machine.capabilities.auth_mechanisms
+    port = link.channel.peer.rpartition(":")[2]
+    return ClientContext(
+        nonce=secrets.token_urlsafe(_NONCE_OCTETS).encode("ascii"),
+        host="" if tls is None else tls.server_hostname or "",
+        port=int(port) if port.isdecimal() else 0,
+        channel_bindings=bindings,
+        misses_binding=bool(bindings) and bound in wanted and bound not in offered,
+    )
+
+
 async def _ask(secret: Secret) -> str:
     """Return the password; a function is asked anew at each connect."""
     if isinstance(secret, str):
@@ -108,19 +158,16 @@ async def _ask(secret: Secret) -> str:
 
 
 async def _exchange(
-    link: Link, mechanism: ClientMechanism, attempts: list[tuple[str, Reply]]
+    link: Link,
+    mechanism: ClientMechanism,
+    initial_response: bytes | None,
+    attempts: list[tuple[str, Reply]],
 ) -> Reply:
     """Run one exchange to its end.
 
     Raises:
         AuthenticationFailed: the server broke the mechanism's rules.
     """
-    try:
-        initial_response = mechanism.start()
-    except SASLError as error:
-        raise AuthenticationFailed(
-            str(error), attempts=attempts, phase="command"
-        ) from None
     reply = await link.ask(commands.Auth(mechanism.name, initial_response))
     while reply.is_intermediate:
         try:

@@ -116,22 +116,39 @@ Secret: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Whom to authenticate as.
+    """Whom to authenticate as, and with what.
+
+    With a password, mechanisms that take one are tried: SCRAM, PLAIN, LOGIN. With a
+    token, OAUTHBEARER and XOAUTH2. With neither, EXTERNAL: the client certificate, or
+    what else the server sees, says who you are.
 
     Attributes:
         user: the authentication identity.
         password: it, or what returns it; asked at each connect.
         authorize_as: act as another user (RFC 4616 section 2); empty: as oneself.
-        mechanisms: what to try, in order; None: all that fit, the best first.
+        mechanisms: what to try, in order; None: all that fit, the best first. To be
+            named here are CRAM-MD5, ANONYMOUS, and those that bind the TLS channel:
+            SCRAM-SHA-256-PLUS and SCRAM-SHA-1-PLUS.
+        token: an OAuth access token in place of a password, or what returns it.
+
+    Raises:
+        ValueError: both a password and a token are given.
 
     >>> Auth("user", "secret")
     Auth(user='user', authorize_as='', mechanisms=None)
+    >>> Auth("user@example.com", token="vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==")
+    Auth(user='user@example.com', authorize_as='', mechanisms=None)
     """
 
     user: str
-    password: Secret = field(repr=False)
+    password: Secret = field(default="", repr=False)
     authorize_as: str = ""
     mechanisms: tuple[str, ...] | None = None
+    token: Secret | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.token is not None and self.password != "":
+            raise ValueError("give a password or a token, not both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,6 +72,8 @@ class ServerConfig:
     def offered_mechanisms(self, *, is_tls: bool, is_local: bool) -> tuple[str, ...]:
         """Name the mechanisms for a session: none shows a password to a listener.
 
+        And none binds a TLS channel that is not there.
+
         Args:
             is_tls: the session is under TLS.
             is_local: the client is on loopback or a unix socket.
@@ -85,9 +87,12 @@ class ServerConfig:
         return tuple(
             name
             for name, mechanism in self.mechanisms.items()
-            if protected
-            or not mechanism.shows_password
-            or name in self.plaintext_mechanisms
+            if (is_tls or not mechanism.binds_channel)
+            and (
+                protected
+                or not mechanism.shows_password
+                or name in self.plaintext_mechanisms
+            )
         )
 
     def offer(

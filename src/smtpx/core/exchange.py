@@ -29,6 +29,11 @@ Turn: TypeAlias = Reply | Question | Identity
 
 _CANCEL: Final = b"*"
 
+# RFC 4954 section 4 has the code for a mechanism in which the server speaks first.
+_NO_INITIAL_RESPONSE: Final = Reply(
+    501, "5.7.0", "this mechanism has no initial response"
+)
+
 
 class SaslExchange:
     """One AUTH command from its beginning to its end.
@@ -46,6 +51,8 @@ class SaslExchange:
 
     def start(self, initial_response: bytes | None) -> Turn:
         """Begin, with the initial response of the AUTH command if it had one."""
+        if initial_response is not None and self._mechanism.speaks_first:
+            return _NO_INITIAL_RESPONSE
         return self._take(self._mechanism.start(initial_response))
 
     def respond(self, line: bytes) -> Turn:

@@ -11,6 +11,7 @@ from smtpx.sasl.mechanism import (
     ClientMechanism,
     Failure,
     Identity,
+    Question,
     ServerMechanism,
     Step,
     Success,
@@ -29,6 +30,7 @@ class PasswordServer(ServerMechanism):
     """What servers of mechanisms that show a password have in common."""
 
     shows_password: ClassVar[bool] = True
+    asks: ClassVar[type[Question] | None] = CheckPassword
 
     def __init__(self) -> None:
         self._identity: Identity | None = None

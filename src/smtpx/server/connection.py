@@ -28,10 +28,11 @@ from smtpx.core.events import (
     VrfyReceived,
 )
 from smtpx.core.states import ServerState
-from smtpx.sasl.mechanism import CheckPassword
+from smtpx.sasl.mechanism import DescribeSession
 from smtpx.server.body import Body
 from smtpx.server.ends import tls_info
 from smtpx.server.pump import LOCAL_TROUBLE, Pump, logger
+from smtpx.server.questions import describe_session, question_call
 from smtpx.server.session import Session, Statuses
 from smtpx.server.work import DELIVER, Closed, Deliver, HookCall, Reset, Work
 from smtpx.wire import replies
@@ -40,6 +41,8 @@ from smtpx.wire.replies import Reply
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Mapping
+
+    from smtpx.sasl.mechanism import Question, SessionFacts
 
 __all__ = ["Connection"]
 
@@ -144,23 +147,30 @@ class Connection(Pump):
 
     async def _call_auth(self, event: AuthQuestion) -> None:
         question = event.question
-        if not isinstance(question, CheckPassword):
-            logger.error("%s: no hook answers %r", self.info.id, question)
-            self._answer(None)
+        if isinstance(question, DescribeSession):
+            self._machine.answer_question(self._describe(question))
             return
-        is_right: list[bool] = []
+        answers: list[object] = []
+        call = question_call(question)
 
-        async def check(session: Session, question: CheckPassword) -> None:
-            is_right.append(
-                await session.check_password(question.user, question.password)
-            )
+        async def ask(session: Session, question: Question) -> None:
+            answers.append(await call(session, question))
 
-        reply = await self._ask(check, question)
-        if is_right and self._machine.is_waiting:
-            self._machine.answer_question(is_right[0])
+        reply = await self._ask(ask, question)
+        if answers and self._machine.is_waiting:
+            self._machine.answer_question(answers[0])
         else:
             # What the hook raised, but for a refusal, is a check that failed.
             self._answer(None if reply is replies.LOCAL_ERROR else reply)
+
+    def _describe(self, question: DescribeSession) -> SessionFacts:
+        return describe_session(
+            question,
+            self._transport,
+            self._host.config_for(type(self._session)),
+            self._options,
+            is_local=self.info.is_local,
+        )
 
     async def _call_starttls(self, _event: StartTLSRequested) -> None:
         self._answer(None)

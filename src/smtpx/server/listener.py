@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import stat
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from smtpx.core.config import ServerConfig
+from smtpx.net.binding import hash_end_point, own_certificates
 from smtpx.net.channel import format_address
 from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.server.connection import Connection
 from smtpx.server.options import ServerOptions
 from smtpx.server.pump import Pump
+from smtpx.server.questions import can_answer
 from smtpx.server.session import ConnectionInfo, Session
 from smtpx.server.work import extensions_of
 from smtpx.wire import replies
@@ -260,12 +263,22 @@ class Server:
         ip = info.peer_ip
         return ip is not None and any(ip in network for network in self._unlimited)
 
+    @functools.cached_property
+    def _can_bind(self) -> bool:
+        """Whether there is a certificate that a client can bind a proof to."""
+        tls = self.options.tls
+        certificates = () if tls is None else own_certificates(tls)
+        return any(map(hash_end_point, certificates))
+
     def _make_config(self, session: type[Session]) -> ServerConfig:
         options = self.options
         mechanisms: dict[str, type[ServerMechanism]] = {}
-        if session.check_password is not Session.check_password:
-            for name in options.auth_mechanisms:
-                mechanisms[name.upper()] = SERVER_MECHANISMS[name.upper()]
+        for name in options.auth_mechanisms:
+            mechanism = SERVER_MECHANISMS[name.upper()]
+            if can_answer(session, mechanism) and (
+                not mechanism.binds_channel or self._can_bind
+            ):
+                mechanisms[mechanism.name] = mechanism
         mechanisms |= {n.upper(): m for n, m in options.extra_mechanisms.items()}
         return ServerConfig(
             hostname=self.hostname,

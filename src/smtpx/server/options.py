@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from smtpx.core.limits import DEFAULT_LIMITS, Limits
+from smtpx.sasl.registry import DEFAULT_SERVER_MECHANISMS
+from smtpx.sasl.scram_keys import DEFAULT_ITERATIONS
 from smtpx.wire.extensions import DEFAULT_REGISTRY, ExtensionSettings, Registry
 from smtpx.wire.framing import BareNewline
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from smtpx.sasl.mechanism import ServerMechanism
 
 __all__ = ["ServerOptions", "ServerTimeouts"]
+
+# As long as the hash that it keys.
+_SECRET_OCTETS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +71,15 @@ class ServerOptions:
         require_tls: refuse all but EHLO, NOOP, STARTTLS and QUIT in plaintext.
         require_auth: refuse MAIL before authentication.
         auth_mechanisms: the SASL mechanisms to offer, in this order, when the session
-            class can answer them (overrides ``check_password``).
+            class can answer them: when it overrides ``check_password``,
+            ``scram_credentials`` and so on. By default all but SCRAM-SHA-1 and those
+            that bind the TLS channel, with names in -PLUS.
         extra_mechanisms: mechanisms of your own by name, offered after these.
+        auth_secret: random octets that key what is made up for users who do not exist.
+            Give the same to all processes, and after a restart, or what is made up
+            changes and so gives itself away.
+        scram_iterations: that the users' SCRAM credentials were made with; those who
+            do not exist have the same.
         plaintext_auth: names of mechanisms that show a password and may be used
             without TLS by anybody. Dangerous.
         local_plaintext_auth: the same for clients on loopback and unix sockets only,
@@ -100,8 +113,12 @@ class ServerOptions:
     implicit_tls: bool = False
     require_tls: bool = False
     require_auth: bool = False
-    auth_mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    auth_mechanisms: tuple[str, ...] = DEFAULT_SERVER_MECHANISMS
     extra_mechanisms: Mapping[str, type[ServerMechanism]] = field(default_factory=dict)
+    auth_secret: bytes = field(
+        default_factory=lambda: secrets.token_bytes(_SECRET_OCTETS), repr=False
+    )
+    scram_iterations: int = DEFAULT_ITERATIONS
     plaintext_auth: frozenset[str] = frozenset()
     local_plaintext_auth: bool = True
     smtputf8: bool = False

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from smtpx.net.tls import TLSInfo
-    from smtpx.sasl.mechanism import Identity
+    from smtpx.sasl.mechanism import Identity, Question
+    from smtpx.sasl.oauth import CheckToken, TokenRefused
+    from smtpx.sasl.scram_keys import ScramCredentials
     from smtpx.server.body import Body
     from smtpx.wire.address import Mailbox
     from smtpx.wire.envelope import Envelope, Recipient
@@ -306,7 +308,7 @@ class Session:
         """
 
     async def check_password(self, user: str, password: str) -> bool:
-        """Tell whether a password is right; overriding it switches AUTH on.
+        """Tell whether a password is right; overriding it offers PLAIN and LOGIN.
 
         Take as long for an unknown user as for a wrong password. Refuse with 454
         when it cannot be found out.
@@ -316,6 +318,80 @@ class Session:
             password: in clear; keep it out of logs.
         """
         raise Refuse(454, "4.7.0", "no passwords are known here")
+
+    async def scram_credentials(
+        self, user: str, hash_name: str
+    ) -> ScramCredentials | None:
+        """Return what is kept of a password; overriding it offers SCRAM (RFC 5802).
+
+        Args:
+            user: name of the user, prepared with SASLprep.
+            hash_name: ``sha256``; ``sha1`` as well if you offer SCRAM-SHA-1.
+
+        Returns:
+            What `make_scram_credentials` made, or None for a user who has none: the
+            client cannot tell that from a wrong password.
+        """
+        raise Refuse(454, "4.7.0", "no passwords are known here")
+
+    async def check_token(self, question: CheckToken) -> str | TokenRefused | None:
+        """Tell whose OAuth token it is; overriding it offers OAUTHBEARER and XOAUTH2.
+
+        Args:
+            question: the token, and whom the client wants to act as.
+
+        Returns:
+            The name of the user whom the token was given to, which is then compared
+            with whom the client wants to act as: see ``authorize``. None or a
+            `TokenRefused` to refuse.
+        """
+        raise Refuse(454, "4.7.0", "no tokens are known here")
+
+    async def external_identity(self, authorize_as: str) -> str | None:
+        """Tell who the client is by its channel; overriding it offers EXTERNAL.
+
+        Such as by ``self.connection.tls``, its certificate (RFC 4422 appendix A).
+
+        Args:
+            authorize_as: whom it asks to act as; empty if it does not say.
+
+        Returns:
+            The user's name; None if the channel does not tell.
+        """
+        raise Refuse(454, "4.7.0", "no channel tells who you are")
+
+    async def admit_anonymous(self, trace: str) -> bool:
+        """Tell whether a client may go without a name; overriding it offers ANONYMOUS.
+
+        Args:
+            trace: what it says of itself, for the log (RFC 4505 section 2).
+        """
+        raise Refuse(454, "4.7.0", "everybody has a name here")
+
+    async def readable_password(self, user: str) -> str | None:
+        """Return a user's password; overriding it offers CRAM-MD5 (RFC 2195).
+
+        It wants passwords that whoever reads your disk can use. Rather give
+        ``scram_credentials``.
+
+        Args:
+            user: name of the user.
+
+        Returns:
+            The password; None for a user who does not exist.
+        """
+        raise Refuse(454, "4.7.0", "no passwords are known here")
+
+    async def answer_question(self, question: Question) -> object:
+        """Answer a question that a mechanism of your own asks.
+
+        Args:
+            question: of a class that you made.
+
+        Returns:
+            What that class says.
+        """
+        raise Refuse(454, "4.7.0", "nobody knows the answer")
 
     async def authorize(self, identity: Identity) -> Reply | None:
         """A client proved who it is; may it act as it asks (RFC 4954 section 4)?
