@@ -1,0 +1,123 @@
+"""The clients in Python that are measured: ``python -m benchmarks.send NAME``.
+
+Each sends the same message again and again over one connection, a tenth of them
+before the clock starts, and prints the CPU time that the others took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import smtplib
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.loops import EVENT_LOOPS
+from benchmarks.measure import say
+from benchmarks.processes import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+SENDER = "a@example.com"
+RECIPIENT = "b@example.com"
+LINE = b"The quick brown fox jumps over the lazy dog, and the dog lets it pass..\r\n"
+
+
+def message(octets: int) -> bytes:
+    """Return a message of lines that need no change on the wire."""
+    header = b"From: a@example.com\r\nTo: b@example.com\r\nSubject: load\r\n\r\n"
+    return header + LINE * max(1, (octets - len(header)) // len(LINE))
+
+
+class Stopwatch:
+    """Measures CPU time from the end of the warming up."""
+
+    def __init__(self, messages: int) -> None:
+        """Prepare for `messages` that count, and a tenth more that do not."""
+        self._messages = messages
+        self._started = 0
+        self.microseconds = 0.0
+
+    def __iter__(self) -> Iterator[None]:
+        """Count the messages; the clock starts after a tenth."""
+        for _ in range(max(1, self._messages // 10)):
+            yield
+        self._started = time.process_time_ns()
+        for _ in range(self._messages):
+            yield
+        spent = time.process_time_ns() - self._started
+        self.microseconds = spent / 1000 / self._messages
+
+
+def send_with_smtplib(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+    """Send with the standard library."""
+    with smtplib.SMTP(HOST, port, "bench.example") as client:
+        for _ in stopwatch:
+            client.sendmail(SENDER, [RECIPIENT], data)
+
+
+async def send_with_aiosmtplib(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+    """Send with aiosmtplib."""
+    import aiosmtplib  # noqa: PLC0415 - only what is measured is loaded
+
+    async with aiosmtplib.SMTP(
+        hostname=HOST, port=port, local_hostname="bench.example", start_tls=False
+    ) as client:
+        for _ in stopwatch:
+            await client.sendmail(SENDER, [RECIPIENT], data)
+
+
+def send_with_smtpx(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+    """Send with smtpx, one message after the other."""
+    import smtpx  # noqa: PLC0415 - only what is measured is loaded
+
+    options = smtpx.ClientOptions(hello_name="bench.example")
+    with smtpx.Client(f"smtp+plain://{HOST}:{port}", options=options) as client:
+        for _ in stopwatch:
+            client.send(data, sender=SENDER, recipients=[RECIPIENT])
+
+
+async def send_with_smtpx_async(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+    """Send with smtpx on an event loop, one message after the other."""
+    import smtpx  # noqa: PLC0415 - only what is measured is loaded
+
+    url = f"smtp+plain://{HOST}:{port}"
+    options = smtpx.ClientOptions(hello_name="bench.example")
+    async with smtpx.AsyncClient(url, options=options) as client:
+        for _ in stopwatch:
+            await client.send(data, sender=SENDER, recipients=[RECIPIENT])
+
+
+BLOCKING: dict[str, Callable[[int, bytes, Stopwatch], None]] = {
+    "smtplib": send_with_smtplib,
+    "smtpx-blocking": send_with_smtpx,
+}
+ASYNC: dict[str, Callable[[int, bytes, Stopwatch], Coroutine[Any, Any, None]]] = {
+    "aiosmtplib": send_with_aiosmtplib,
+    "smtpx-async": send_with_smtpx_async,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("client", choices=[*BLOCKING, *ASYNC])
+    parser.add_argument("--loop", choices=list(EVENT_LOOPS), default="asyncio")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--messages", type=int, required=True)
+    parser.add_argument("--octets", type=int, required=True)
+    options = parser.parse_args(arguments)
+    stopwatch = Stopwatch(options.messages)
+    data = message(options.octets)
+    if options.client in BLOCKING:
+        BLOCKING[options.client](options.port, data, stopwatch)
+    else:
+        with asyncio.Runner(loop_factory=EVENT_LOOPS[options.loop]) as runner:
+            runner.run(ASYNC[options.client](options.port, data, stopwatch))
+    say(json.dumps({"microseconds": stopwatch.microseconds}))
+
+
+if __name__ == "__main__":
+    main()
