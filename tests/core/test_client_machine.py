@@ -186,6 +186,7 @@ def test_envelope_and_data_share_a_flight() -> None:
 def test_without_pipelining_each_command_waits() -> None:
     machine = ready("CHUNKING")
     say(machine, Mail(ALICE))
+    assert not is_in_step(machine)
     with pytest.raises(RuntimeError, match="RCPT has to wait for the reply to MAIL"):
         machine.send(Rcpt(BOB))
     hear(machine, "250 ok")
@@ -204,6 +205,11 @@ def test_some_commands_come_last_in_a_flight(last: Command) -> None:
 
 def test_nothing_follows_data_before_its_reply() -> None:
     machine = ready(*ALL)
+    with pytest.raises(RuntimeError, match="354"):
+        machine.send_content(b"x")
+    with pytest.raises(RuntimeError, match="354"):
+        machine.end_content()
+    assert is_in_step(machine)
     say(machine, Mail(ALICE), Rcpt(BOB), Data())
     with pytest.raises(RuntimeError, match="MAIL has to wait for the reply to DATA"):
         machine.send(Mail(ALICE))
@@ -373,6 +379,13 @@ def test_lmtp_refuses_a_chunk_without_recipients_once() -> None:
     machine.send_chunk(b"x", is_last=True)
     hear(machine, "250 ok", "550 no", "503 no recipients")
     assert is_in_step(machine)
+    # That it was one reply for nobody is forgotten by the next message.
+    say(machine, Rset(), Mail(ALICE), Rcpt(BOB), Rcpt(BOB))
+    machine.send_chunk(b"x", is_last=True)
+    hear(machine, *["250 ok"] * 4, "250 one")
+    assert is_waiting(machine)
+    hear(machine, "250 two")
+    assert is_in_step(machine)
 
 
 def test_smtp_answers_the_end_once() -> None:
@@ -523,10 +536,11 @@ def test_data_answered_with_2yz_is_out_of_step() -> None:
         hear(machine, "250 ok", "250 ok", "250 ok")
 
 
-def test_reply_that_nobody_asked_for_breaks_the_connection() -> None:
+@pytest.mark.parametrize("code", [250, 354, 450, 550])
+def test_reply_that_nobody_asked_for_breaks_the_connection(code: int) -> None:
     machine = ready(*ALL)
     with pytest.raises(BadReply, match="no command asked for"):
-        hear(machine, "250 hello again")
+        hear(machine, f"{code} hello again")
     assert state_of(machine) is ClientState.BROKEN
 
 
@@ -640,7 +654,12 @@ def test_parameters_go_out_only_where_they_are_offered() -> None:
     poor = ready()
     with pytest.raises(BadParameter):
         poor.send(Mail(None, MailOptions(envelope_id="x")))
-    assert poor.is_in_step
+    assert is_in_step(poor)
+    say(poor, Mail(None))
+    hear(poor, "250 ok")
+    with pytest.raises(BadParameter):
+        poor.send(Rcpt(BOB, RcptOptions(notify=(Notify.NEVER,))))
+    assert is_in_step(poor)
 
 
 @pytest.mark.parametrize(("is_utf8", "encoded"), [(True, "grå"), (False, "gr\\x{E5}")])
