@@ -139,6 +139,6 @@ def test_success_is_what_looking_ahead_goes_by() -> None:
 
 def test_commands_that_must_come_last_in_a_flight() -> None:
     """RFC 2920 section 3.1, RFC 3207 section 4 and RFC 4954 section 4."""
-    last = "EHLO HELO LHLO DATA VRFY EXPN QUIT NOOP STARTTLS AUTH HELP XCLIENT *"
+    last = "EHLO HELO LHLO DATA VRFY EXPN ETRN QUIT NOOP STARTTLS AUTH HELP XCLIENT *"
     assert not set(last.split()) & PIPELINED_VERBS
     assert {"MAIL", "RCPT", "RSET", "BDAT"} <= PIPELINED_VERBS

@@ -108,9 +108,44 @@ def test_repeated_keywords_add_up() -> None:
     assert capabilities.lines() == ("LIMITS A=1 B=2", "SIZE 1")
 
 
+@pytest.mark.parametrize(
+    ("lines", "limits"),
+    [
+        ([], {}),
+        (["LIMITS"], {}),
+        (["LIMITS RCPTMAX=20 MAILMAX=5"], {"RCPTMAX": 20, "MAILMAX": 5}),
+        (
+            ["limits rcptmax=1 Rcptdomainmax=999999"],
+            {"RCPTMAX": 1, "RCPTDOMAINMAX": 999999},
+        ),
+        (["LIMITS X-1_y=7 FLAG"], {"X-1_Y": 7}),
+        # RFC 9422 section 3.7: a malformed value leaves out its limit ...
+        *(
+            ([f"LIMITS RCPTMAX={value} MAILMAX=5"], {"MAILMAX": 5})
+            for value in ("0", "01", "1000000", "x", "-1", "+1", "1,2")
+        ),
+        # ... and a malformed list all.
+        *(
+            ([f"LIMITS MAILMAX=5 {item}"], {})
+            for item in (
+                "RCPTMAX=",
+                "RCPTMAX=1;",
+                "=1",
+                "RCPT\u00e4=1",
+                "A=\u0661",
+                "A,B",
+            )
+        ),
+    ],
+)
+def test_limits(lines: list[str], limits: dict[str, int]) -> None:
+    assert Capabilities.parse(lines).limits == limits
+
+
 @given(st.lists(st.text()))
 def test_any_lines(lines: list[str]) -> None:
     capabilities = Capabilities.parse(lines)
     assert len(capabilities) <= len(lines)
     assert capabilities.size is None or capabilities.size > 0
+    assert all(limit > 0 for limit in capabilities.limits.values())
     assert all(name == name.upper() for name in capabilities.auth_mechanisms)

@@ -359,6 +359,23 @@ class Client:
         """
         return _run(self._conversation.expand(text))
 
+    def etrn(self, node: str) -> Reply:
+        """Say ETRN: send me what you hold for a node (RFC 1985 section 5).
+
+        Args:
+            node: a domain; with ``@`` before it, all domains below it too; or ``#``
+                and the name of a queue.
+
+        Returns:
+            The reply: 250, or 251 to 253 if the server says how many messages wait.
+
+        Raises:
+            CommandRefused: the server says no.
+            NotSupported: it does not offer ETRN.
+            ValueError: there can be no such node.
+        """
+        return _run(self._conversation.etrn(node))
+
     def noop(self, text: str = "") -> Reply:
         """Say NOOP: are you there? (RFC 5321 section 4.1.1.9).
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeAlias,
 from smtpx.client.authentication import authenticate
 from smtpx.client.content import send_content
 from smtpx.client.link import Link, SourceError, own_error
+from smtpx.client.limits import require_domains, require_mail, require_recipients
+from smtpx.client.link import Link, SourceError, own_error
 from smtpx.client.message import (
     MessageSource,
     Payload,
@@ -305,10 +307,14 @@ class Conversation:
 
         Raises:
             SenderRefused: the server refuses.
-            NotSupported: an option needs what the server does not offer.
+            NotSupported: an option needs what the server does not offer, or the server
+                takes no more messages over one connection (RFC 9422 section 4.1).
         """
         link = self._require_link()
-        check_options(options, link.machine.capabilities, self._options.registry)
+        offered = self._what_is_offered(link)
+        require_mail(offered.limits, link.machine)
+        check_options(options, offered, self._options.registry)
+        _require_private(link, options)
         command = commands.Mail(_mailbox(sender) if sender else None, options)
         self._results = []
         if link.machine.state is ClientState.FAILED:
@@ -336,11 +342,16 @@ class Conversation:
 
         Raises:
             RecipientsRefused: the server refuses this one.
-            NotSupported: an option needs what the server does not offer.
+            NotSupported: an option needs what the server does not offer, or it takes
+                no more recipients (RFC 9422 section 4).
         """
         link = self._require_link()
-        check_options(options, link.machine.capabilities, self._options.registry)
-        command = commands.Rcpt(_mailbox(recipient), options)
+        mailbox = _mailbox(recipient)
+        offered = self._what_is_offered(link)
+        require_recipients(offered.limits, len(self._results) + 1)
+        require_domains(offered.limits, link.machine, [mailbox])
+        check_options(options, offered, self._options.registry)
+        command = commands.Rcpt(mailbox, options)
         reply = await link.ask(command, "rcpt")
         result = RecipientResult(str(recipient), reply, reply.is_positive)
         self._results.append(result)
@@ -447,6 +458,26 @@ class Conversation:
             CommandRefused: the server says no.
         """
         return await self._ask(commands.Expn(text))
+
+    @_exclusive
+    async def etrn(self, node: str) -> Reply:
+        """Say ETRN: send me what you hold for a node (RFC 1985 section 5).
+
+        Args:
+            node: a domain; with ``@`` before it, all domains below it too; or ``#``
+                and the name of a queue.
+
+        Returns:
+            The reply: 250, or 251 to 253 if the server says how many messages wait.
+
+        Raises:
+            CommandRefused: the server says no.
+            NotSupported: it does not offer ETRN.
+            ValueError: there can be no such node.
+        """
+        self._require_link()
+        self._require_extension("ETRN", "ETRN")
+        return await self._ask(commands.Etrn(node))
 
     @_exclusive
     async def noop(self, text: str = "") -> Reply:
@@ -783,9 +814,10 @@ class Conversation:
 
     async def _send(self, order: Order, payload: Payload) -> SendResult:
         """Send; on a used connection that turns out to be closed, connect anew once."""
-        link = self._live_link() or await self._connect()
+        link = await self._link_for(order)
         options = self._options
         plan = make_plan(order, payload, self._what_is_offered(link), options)
+        _require_private(link, order.options)
         is_fresh, link.is_fresh = link.is_fresh, False
         link.is_answered = False
         try:
@@ -795,12 +827,32 @@ class Conversation:
                 raise
             link.abort()
             self._link = None
-            link = await self._connect()
+            link = await self._link_for(order)
             link.is_fresh = False
             plan = make_plan(order, payload, self._what_is_offered(link), options)
+            _require_private(link, order.options)
             result = await run(link, plan, pipelining=options.pipelining)
         self._used_at = self._runtime.clock()
         return result
+
+    async def _link_for(self, order: Order) -> Link:
+        """Return a connection that has room for a message (RFC 9422)."""
+        link = self._live_link() or await self._connect()
+        try:
+            self._require_room(link, order)
+        except NotSupported:
+            if self._has_socket or not link.machine.mails:
+                raise
+            await self._quit()
+            link = await self._connect()
+            self._require_room(link, order)
+        return link
+
+    def _require_room(self, link: Link, order: Order) -> None:
+        limits = self._what_is_offered(link).limits
+        if limits:
+            require_mail(limits, link.machine)
+            require_domains(limits, link.machine, order.recipients)
 
     def _what_is_offered(self, link: Link) -> Offered:
         capabilities = link.machine.capabilities
@@ -846,6 +898,16 @@ def _may_try_again(link: Link, error: BaseException) -> bool:
 
 # A sender, and often a recipient, is the same message after message.
 _parse_mailbox = functools.lru_cache(maxsize=256)(Mailbox.parse)
+
+
+def _require_private(link: Link, options: MailOptions) -> None:
+    """Refuse REQUIRETLS where nobody knows who listens (RFC 8689 section 2)."""
+    if options.requiretls and not (link.channel.tls and link.channel.tls.is_verified):
+        raise NotSupported(
+            "REQUIRETLS needs a connection under TLS, with a verified certificate",
+            command="MAIL",
+            phase="mail",
+        )
 
 
 def _mailbox(address: str | Mailbox) -> Mailbox:

@@ -140,11 +140,15 @@ class ClientMachine:
             after HELO, and again after STARTTLS (RFC 3207 section 4.2).
         may_pipeline: whether the server takes commands in flights (RFC 2920).
         accepted: how many recipients the transaction under way has.
+        mails: how many MAIL commands were sent (RFC 9422 section 4.1).
+        domains: of the recipients that were named, in lower case (RFC 9422 section
+            4.3); empty unless the server limits them.
     """
 
     __slots__ = (
         "_ahead",
         "_context",
+        "_counts_domains",
         "_decoder",
         "_encoder",
         "_log",
@@ -156,7 +160,9 @@ class ClientMachine:
         "_statuses",
         "accepted",
         "capabilities",
+        "domains",
         "is_lmtp",
+        "mails",
         "may_pipeline",
         "state",
     )
@@ -174,6 +180,8 @@ class ClientMachine:
         self._know(())
         self._context = ASCII_ONLY
         self.accepted = 0
+        self.mails = 0
+        self.domains: set[str] = set()
         self.is_lmtp = is_lmtp
         self._log = log
         self._decoder = ReplyDecoder(limits)
@@ -227,8 +235,11 @@ class ClientMachine:
         self._check_order(verb, allowed_as)
         if isinstance(command, Rcpt):
             line = command.encode(self._rcpt_parameters, self._context)
+            if self._counts_domains:
+                self.domains.add(command.forward_path.domain.lower())
         elif isinstance(command, Mail):
             line = command.encode(self._mail_parameters)
+            self.mails += 1
             self._context = _UTF8_TOO if command.options.smtputf8 else ASCII_ONLY
         else:
             line = command.encode()
@@ -441,6 +452,7 @@ class ClientMachine:
             self._registry, lines
         )
         self.may_pipeline = "PIPELINING" in self.capabilities
+        self._counts_domains = "RCPTDOMAINMAX" in self.capabilities.limits
 
     def _take_unasked(self, reply: Reply) -> tuple[Question, Reply]:
         """Judge a reply that nothing asked for."""

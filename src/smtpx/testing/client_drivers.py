@@ -38,6 +38,8 @@ from smtpx.testing.steps import (
 )
 from smtpx.wire.commands import Mail, Rcpt, parse_command
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Offer
+from smtpx.wire.options import MailOptions, RcptOptions
+from smtpx.wire.params import MAIL_PARAMETERS, RCPT_PARAMETERS, parse_parameters
 from smtpx.wire.replies import Reply
 
 __all__ = ["CLIENT_DRIVERS", "play_async_client", "play_client"]
@@ -246,8 +248,17 @@ def _action_call(
         sender = action.values("from")[0]
         recipients = action.values("to")
         require_all = bool(action.values("require_all"))
+        mail = " ".join(action.values("mail")).encode()
+        rcpt = " ".join(action.values("rcpt")).encode()
+        options = MailOptions(**parse_parameters(mail, MAIL_PARAMETERS))
+        rcpt_options = RcptOptions(**parse_parameters(rcpt, RCPT_PARAMETERS))
         return lambda client: client.send(
-            message, sender=sender, recipients=recipients, require_all=require_all
+            message,
+            sender=sender,
+            recipients=recipients,
+            options=options,
+            rcpt_options=rcpt_options,
+            require_all=require_all,
         )
     arguments = dict(action.arguments)
     return lambda client: getattr(client, action.verb)(**arguments)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Capabilities"]
 
 # What some servers write for old clients of Outlook, beside or in place of "AUTH ".
 _OLD_AUTH = "AUTH="
+
+# limit-name-value (RFC 9422 section 3); the values of all limits that there are.
+_LIMIT = re.compile(r"([A-Za-z0-9_-]+)(?:=([!-:<-~]+))?", re.ASCII)
+_LIMIT_VALUE = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 
 
 class Capabilities(Mapping[str, tuple[str, ...]]):
@@ -82,6 +87,26 @@ class Capabilities(Mapping[str, tuple[str, ...]]):
     def auth_mechanisms(self) -> tuple[str, ...]:
         """Names of the SASL mechanisms in upper case, in the order of the server."""
         return tuple(dict.fromkeys(name.upper() for name in self.get("AUTH", ())))
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """What LIMITS tells of a session, by name in upper case (RFC 9422).
+
+        A limit whose value is malformed is left out, and all are if any breaks the
+        syntax of the list (section 3.7).
+
+        >>> Capabilities.parse(["LIMITS RCPTMAX=20 MAILMAX=5 RCPTDOMAINMAX=x"]).limits
+        {'RCPTMAX': 20, 'MAILMAX': 5}
+        """
+        found = {}
+        for item in self.get("LIMITS", ()):
+            match = _LIMIT.fullmatch(item)
+            if match is None:
+                return {}
+            name, value = match.groups()
+            if value is not None and _LIMIT_VALUE.fullmatch(value):
+                found[name.upper()] = int(value)
+        return found
 
     def lines(self) -> tuple[str, ...]:
         """Return one line a keyword, as a server writes them."""
