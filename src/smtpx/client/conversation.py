@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeAlias,
 
 from smtpx.client.authentication import authenticate
 from smtpx.client.content import send_content
-from smtpx.client.link import Link, SourceError, own_error
 from smtpx.client.limits import require_domains, require_mail, require_recipients
 from smtpx.client.link import Link, SourceError, own_error
 from smtpx.client.message import (
