@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from smtpx.client.aio import AsyncClient, AsyncLMTPClient, asend
     from smtpx.client.blocking import Client, LMTPClient, send
-    from smtpx.client.options import Chunking, ClientOptions, Timeouts, TLSMode
+    from smtpx.client.options import Auth, Chunking, ClientOptions, Timeouts, TLSMode
     from smtpx.core.limits import Limits
     from smtpx.errors import (
         AuthenticationFailed,
@@ -48,27 +48,39 @@ if TYPE_CHECKING:
     )
     from smtpx.net.tls import TLSInfo
     from smtpx.sasl.mechanism import Credentials, Identity
+    from smtpx.sasl.oauth import CheckToken, TokenRefused
+    from smtpx.sasl.scram_keys import ScramCredentials, make_scram_credentials
     from smtpx.server.body import Body
     from smtpx.server.listener import Server
     from smtpx.server.options import ServerOptions, ServerTimeouts
     from smtpx.server.session import ConnectionInfo, Session, Statuses
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
+    from smtpx.wire.commands import parse_raw
     from smtpx.wire.envelope import Envelope, Recipient, RecipientResult, SendResult
+    from smtpx.wire.extensions import DEFAULT_REGISTRY
     from smtpx.wire.framing import BareNewline
     from smtpx.wire.options import (
         BodyType,
+        ByMode,
+        DeliverBy,
         MailOptions,
+        NoSupportAction,
         Notify,
         OriginalRecipient,
         RcptOptions,
         ReturnContent,
+        ValidSince,
     )
+    from smtpx.wire.params import Parameter
+    from smtpx.wire.registry import Extension, ExtensionSettings, Registry
     from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
 
 __all__ = [
+    "DEFAULT_REGISTRY",
     "AsyncClient",
     "AsyncLMTPClient",
+    "Auth",
     "AuthenticationFailed",
     "BadAddress",
     "BadParameter",
@@ -77,7 +89,9 @@ __all__ = [
     "BareNewline",
     "Body",
     "BodyType",
+    "ByMode",
     "Capabilities",
+    "CheckToken",
     "Chunking",
     "Client",
     "ClientOptions",
@@ -87,9 +101,12 @@ __all__ = [
     "ConnectionLost",
     "Credentials",
     "DataRefused",
+    "DeliverBy",
     "Delivery",
     "EnhancedCode",
     "Envelope",
+    "Extension",
+    "ExtensionSettings",
     "GreetingRefused",
     "HelloRefused",
     "Identity",
@@ -99,21 +116,25 @@ __all__ = [
     "Mailbox",
     "MessageAborted",
     "MessageTooLarge",
+    "NoSupportAction",
     "NotSupported",
     "Notify",
     "OriginalRecipient",
     "OutOfStep",
+    "Parameter",
     "PhaseTimeout",
     "RcptOptions",
     "Recipient",
     "RecipientResult",
     "RecipientsRefused",
     "Refuse",
+    "Registry",
     "Reply",
     "ReplyLimits",
     "ReturnContent",
     "SASLError",
     "SMTPXError",
+    "ScramCredentials",
     "SendError",
     "SendResult",
     "SenderRefused",
@@ -127,9 +148,11 @@ __all__ = [
     "TLSMode",
     "TLSUnavailable",
     "Timeouts",
+    "TokenRefused",
     "UnsafeOctets",
     "__version__",
     "asend",
+    "make_scram_credentials",
     "send",
 ]
 
@@ -167,23 +190,39 @@ _NAMES = {
     ),
     "smtpx.wire.address": ("Mailbox",),
     "smtpx.wire.capabilities": ("Capabilities",),
+    "smtpx.wire.commands": ("parse_raw",),
     "smtpx.wire.envelope": ("Envelope", "Recipient", "RecipientResult", "SendResult"),
+    "smtpx.wire.extensions": ("DEFAULT_REGISTRY",),
     "smtpx.wire.framing": ("BareNewline",),
     "smtpx.wire.options": (
         "BodyType",
+        "ByMode",
+        "DeliverBy",
         "MailOptions",
+        "NoSupportAction",
         "Notify",
         "OriginalRecipient",
         "RcptOptions",
         "ReturnContent",
+        "ValidSince",
     ),
+    "smtpx.wire.params": ("Parameter",),
+    "smtpx.wire.registry": ("Extension", "ExtensionSettings", "Registry"),
     "smtpx.wire.replies": ("EnhancedCode", "Reply", "ReplyLimits"),
     "smtpx.sasl.mechanism": ("Credentials", "Identity"),
+    "smtpx.sasl.oauth": ("CheckToken", "TokenRefused"),
+    "smtpx.sasl.scram_keys": ("ScramCredentials", "make_scram_credentials"),
     "smtpx.core.limits": ("Limits",),
     "smtpx.net.tls": ("TLSInfo",),
     "smtpx.client.aio": ("AsyncClient", "AsyncLMTPClient", "asend"),
     "smtpx.client.blocking": ("Client", "LMTPClient", "send"),
-    "smtpx.client.options": ("Chunking", "ClientOptions", "TLSMode", "Timeouts"),
+    "smtpx.client.options": (
+        "Auth",
+        "Chunking",
+        "ClientOptions",
+        "TLSMode",
+        "Timeouts",
+    ),
     "smtpx.server.body": ("Body",),
     "smtpx.server.listener": ("Server",),
     "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),
