@@ -70,7 +70,9 @@ def queue_id(result: smtpx.SendResult) -> bytes:
     return result.queue_id.encode()
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+@pytest.mark.parametrize(
+    "mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"]
+)
 async def test_authenticates(
     front: Front, mechanism: str, postfix: Postfix, certificates: ServerFiles
 ) -> None:
