@@ -150,9 +150,11 @@ __all__ = [
     "Timeouts",
     "TokenRefused",
     "UnsafeOctets",
+    "ValidSince",
     "__version__",
     "asend",
     "make_scram_credentials",
+    "parse_raw",
     "send",
 ]
 
