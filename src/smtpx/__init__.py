@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.commands import parse_raw
     from smtpx.wire.envelope import Envelope, Recipient, RecipientResult, SendResult
-    from smtpx.wire.extensions import DEFAULT_REGISTRY
     from smtpx.wire.framing import BareNewline
     from smtpx.wire.options import (
         BodyType,
@@ -77,7 +76,6 @@ if TYPE_CHECKING:
     from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
 
 __all__ = [
-    "DEFAULT_REGISTRY",
     "AsyncClient",
     "AsyncLMTPClient",
     "Auth",
@@ -194,7 +192,6 @@ _NAMES = {
     "smtpx.wire.capabilities": ("Capabilities",),
     "smtpx.wire.commands": ("parse_raw",),
     "smtpx.wire.envelope": ("Envelope", "Recipient", "RecipientResult", "SendResult"),
-    "smtpx.wire.extensions": ("DEFAULT_REGISTRY",),
     "smtpx.wire.framing": ("BareNewline",),
     "smtpx.wire.options": (
         "BodyType",
