@@ -7,6 +7,7 @@ import contextlib
 import selectors
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,9 @@ class Peer:
         await self.writer.start_tls(context, server_hostname="mx.test")
 
     def abort(self) -> None:
+        """Vanish: the connection is reset, whatever was read of it."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def close(self) -> None:

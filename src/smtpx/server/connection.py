@@ -197,7 +197,9 @@ class Connection(Pump):
             return
         finally:
             self._is_in_handshake = False
-        if transport is None or self._is_lost:
+        # asyncio returns None, and uvloop a closed transport, if the connection was
+        # lost without an error, as when we dropped it ourselves.
+        if transport is None or transport.is_closing() or self._is_lost:
             self._lose_in_handshake("connection lost in the TLS handshake")
             return
         self._transport = transport
