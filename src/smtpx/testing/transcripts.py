@@ -42,8 +42,9 @@ The lines about the conversation:
   ``login user password``: who may log in. ``ignore body``: the data hook returns
   without reading.
 - ``client ...``: what the client is asked to do, ``-> raised Name key=value`` or ``->
-  accepted=...`` behind it what comes of it; ``M: text``: a line of the message that it
-  sends. ``for server`` or ``for client``: play one side only.
+  accepted=...`` behind it what comes of it; ``client send from=... to=...`` may have
+  ``mail="..."`` and ``rcpt="..."``, parameters of the two commands. ``M: text``: a line
+  of the message that it sends. ``for server`` or ``for client``: play one side only.
 - ``then delivered sender recipients "content"``, ``then nothing delivered``, ``then
   name value``: what the session must have received in the end.
 """

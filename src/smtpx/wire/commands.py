@@ -77,6 +77,7 @@ __all__ = [
     "StartTLS",
     "VerbSyntax",
     "Vrfy",
+    "allow_all",
     "parse_command",
     "parse_raw",
 ]
@@ -512,6 +513,10 @@ class VerbSyntax:
     parse: Callable[[bytes, Grammar], Command]
 
 
+def allow_all(_options: object) -> None:
+    """Refuse nothing: the check of options where there is nothing to check."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grammar:
     """What a server understands in a session.
@@ -520,8 +525,9 @@ class Grammar:
         verbs: rows by verb, in upper case.
         mail_parameters: those of MAIL.
         rcpt_parameters: those of RCPT.
-        check: refuses options that are well-formed, but not to be had here. Raises
-            `smtpx.errors.BadParameter`.
+        check_mail: refuses options of MAIL that are well-formed, but not to be had
+            here. Raises `smtpx.errors.BadParameter`.
+        check_rcpt: the same for RCPT.
         lenient_paths: take a path without angle brackets, and spaces before a path.
         unimplemented: verbs that are known but not available: 502 in place of 500
             (RFC 5321 section 4.2.4).
@@ -530,7 +536,8 @@ class Grammar:
     verbs: Mapping[bytes, VerbSyntax]
     mail_parameters: ParameterTable = field(default_factory=lambda: MAIL_PARAMETERS)
     rcpt_parameters: ParameterTable = field(default_factory=lambda: RCPT_PARAMETERS)
-    check: Callable[[MailOptions | RcptOptions], None] = lambda _options: None
+    check_mail: Callable[[MailOptions], None] = allow_all
+    check_rcpt: Callable[[RcptOptions], None] = allow_all
     lenient_paths: bool = False
     unimplemented: frozenset[bytes] = frozenset()
 
@@ -628,7 +635,7 @@ def _parse_mail(argument: bytes, grammar: Grammar) -> Mail:
     _require_space(argument, end)
     values = parse_parameters(argument[end:], grammar.mail_parameters)
     options = MailOptions(**values)
-    grammar.check(options)
+    grammar.check_mail(options)
     return Mail(path, options)
 
 
@@ -641,7 +648,7 @@ def _parse_rcpt(argument: bytes, grammar: Grammar) -> Rcpt:
     _require_space(argument, end)
     values = parse_parameters(argument[end:], grammar.rcpt_parameters)
     options = RcptOptions(**values)
-    grammar.check(options)
+    grammar.check_rcpt(options)
     return Rcpt(path, options)
 
 

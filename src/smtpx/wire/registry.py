@@ -24,10 +24,10 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from smtpx.wire.codecs import MAX_SECONDS, require_solicit
-from smtpx.wire.commands import BUILT_IN_VERBS, Grammar, VerbSyntax
+from smtpx.wire.commands import BUILT_IN_VERBS, Grammar, VerbSyntax, allow_all
 from smtpx.wire.options import MailOptions, RcptOptions
 from smtpx.wire.params import Parameter, ParameterTable, make_parameter_table
 
@@ -245,15 +245,10 @@ class Registry:
         Raises:
             BadParameter: with the reply that a server gives.
         """
-        for row in self.extensions:
-            parameters = advertised.get(row.keyword)
-            if parameters is None:
-                continue
-            if isinstance(options, MailOptions):
-                if row.check_mail is not None:
-                    row.check_mail(options, parameters, now)
-            elif row.check_rcpt is not None:
-                row.check_rcpt(options, parameters, now)
+        if isinstance(options, MailOptions):
+            self._mail_check(advertised, now)(options)
+        else:
+            self._rcpt_check(advertised, now)(options)
 
     def grammar(self, offer: Offer, *, lenient_paths: bool = False) -> Grammar:
         """Return what a server understands.
@@ -279,9 +274,34 @@ class Registry:
             verbs=verbs,
             mail_parameters=mail,
             rcpt_parameters=rcpt,
-            check=lambda options: self.check(options, offered, offer.now),
+            check_mail=self._mail_check(offered, offer.now),
+            check_rcpt=self._rcpt_check(offered, offer.now),
             lenient_paths=lenient_paths,
             unimplemented=frozenset(known - verbs.keys()),
+        )
+
+    def _mail_check(
+        self, advertised: Mapping[str, Sequence[str]], now: datetime | None
+    ) -> Callable[[MailOptions], None]:
+        return _join(
+            [
+                (row.check_mail, advertised[row.keyword])
+                for row in self.extensions
+                if row.check_mail is not None and row.keyword in advertised
+            ],
+            now,
+        )
+
+    def _rcpt_check(
+        self, advertised: Mapping[str, Sequence[str]], now: datetime | None
+    ) -> Callable[[RcptOptions], None]:
+        return _join(
+            [
+                (row.check_rcpt, advertised[row.keyword])
+                for row in self.extensions
+                if row.check_rcpt is not None and row.keyword in advertised
+            ],
+            now,
         )
 
     def _advertised(self, offer: Offer) -> Iterator[tuple[Extension, str]]:
@@ -290,6 +310,28 @@ class Registry:
             text = row.advertise(offer)
             if text is not None:
                 yield row, text
+
+
+_OptionsT = TypeVar("_OptionsT")
+
+
+def _join(
+    checks: Sequence[
+        tuple[
+            Callable[[_OptionsT, Sequence[str], datetime | None], None], Sequence[str]
+        ]
+    ],
+    now: datetime | None,
+) -> Callable[[_OptionsT], None]:
+    """Make one check of several, which most sessions have none of."""
+    if not checks:
+        return allow_all
+
+    def check(options: _OptionsT) -> None:
+        for one, parameters in checks:
+            one(options, parameters, now)
+
+    return check
 
 
 # A folded or split line would advertise what nobody registered. With its code and CRLF
