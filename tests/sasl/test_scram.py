@@ -344,6 +344,9 @@ def test_keys_of_another_hash_are_of_no_use() -> None:
         lambda _: kept,
     )
     assert outcome.step == Failure("wrong proof")
+    # Nor is their salt shown, which would tell that the user exists.
+    unknown = challenge_for("user", None)
+    assert outcome.messages[1].split(b",")[1] == unknown.split(b",")[1]
 
 
 def test_who_knows_the_made_up_keys_still_fails() -> None:

@@ -201,7 +201,7 @@ def decode_base64(octets: bytes) -> bytes | None:
     Two spellings of one proof would let a message be changed on its way.
     """
     try:
-        decoded = binascii.a2b_base64(octets, strict_mode=True)
+        decoded = binascii.a2b_base64(octets)
     except binascii.Error:
         return None
     return decoded if encode_base64(decoded) == octets else None
