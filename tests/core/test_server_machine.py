@@ -364,6 +364,15 @@ def test_recipients_at_their_limit_and_over() -> None:
     assert started.codes(b"DATA\r\n.\r\n") == [354, 250]
 
 
+def test_recipients_over_the_limit_are_no_abuse() -> None:
+    # RFC 5321 section 4.5.3.1.10: the client sends the rest in another transaction.
+    started = ready(limited(max_recipients=1, max_errors=3))
+    started.say(b"MAIL FROM:<>\r\n")
+    rcpt = b"RCPT TO:<b@mx.test>\r\n"
+    assert started.codes(rcpt * 8) == [250] + [452] * 7
+    assert started.codes(b"DATA\r\n.\r\n") == [354, 250]
+
+
 def test_utf8_paths_need_the_extension() -> None:
     config = dataclasses.replace(CONFIG, extensions=frozenset({"SMTPUTF8"}))
     mail, rcpt = "MAIL FROM:<ä@c.test>", "RCPT TO:<ü@mx.test>"

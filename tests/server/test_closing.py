@@ -6,94 +6,82 @@ import asyncio
 
 import pytest
 
-import smtpx
+from smtpx.server.options import ServerOptions, ServerTimeouts
+from smtpx.server.session import Session
+from smtpx.wire.address import Mailbox
+from smtpx.wire.params import MailOptions, RcptOptions
+from tests.server.conftest import Run
+from tests.server.peers import Signal, serve
 
 
-async def _talk(server: smtpx.Server, octets: bytes) -> asyncio.StreamReader:
-    host, _, port = server.addresses[0].rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(octets)
-    # The writer is kept alive by the transport; the server closes the connection.
-    return reader
-
-
-async def test_pipelined_commands_start_no_hook_after_close() -> None:
+def test_pipelined_commands_start_no_hook_after_close(run: Run) -> None:
     started: list[str] = []
-    is_waiting = asyncio.Event()
+    waiting = Signal()
 
-    class Slow(smtpx.Session):
+    class Slow(Session):
         async def mail(
-            self, reverse_path: smtpx.Mailbox | None, options: smtpx.MailOptions
-        ) -> smtpx.Reply | None:
+            self, reverse_path: Mailbox | None, options: MailOptions
+        ) -> None:
             started.append(str(reverse_path))
-            is_waiting.set()
+            await waiting.set()
             await asyncio.Event().wait()
-            return None
 
-    async with smtpx.Server(Slow) as server:
-        lines = b"".join(b"MAIL FROM:<%d@a.example>\r\n" % n for n in range(20))
-        reader = await _talk(server, b"EHLO client.test\r\n" + lines)
-        await is_waiting.wait()
-        await server.close()
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1 << 20)
-    assert started == ["0@a.example"]
+    async def scenario() -> None:
+        async with serve(Slow) as served:
+            peer = await served.ready()
+            peer.send(b"".join(b"MAIL FROM:<%d@a.test>\r\n" % n for n in range(20)))
+            await waiting.wait()
+            await served.server.close()
+            assert b"250" not in await peer.rest()
+
+    run(scenario())
+    assert started == ["0@a.test"]
 
 
-async def test_hooks_that_clean_up_are_given_the_linger_time_and_no_more() -> None:
+def test_hooks_that_clean_up_get_the_linger_time_and_no_more(run: Run) -> None:
     ended: list[str] = []
-    is_waiting = asyncio.Event()
 
-    class Slow(smtpx.Session):
-        async def mail(
-            self, reverse_path: smtpx.Mailbox | None, options: smtpx.MailOptions
-        ) -> smtpx.Reply | None:
-            is_waiting.set()
-            return None
-
+    class Slow(Session):
         async def closed(self, reason: str) -> None:
             try:
                 await asyncio.Event().wait()
             finally:
                 ended.append(reason)
 
-    options = smtpx.ServerOptions(timeouts=smtpx.ServerTimeouts(linger=0.05))
-    async with smtpx.Server(Slow, options=options) as server:
-        await _talk(server, b"EHLO client.test\r\nMAIL FROM:<a@a.example>\r\n")
-        await is_waiting.wait()
-        await server.close()
+    async def scenario() -> None:
+        async with serve(Slow, timeouts=ServerTimeouts(linger=0.02)) as served:
+            await served.ready()
+            await served.server.close()
+
+    run(scenario())
     assert ended == ["the server is closing"]
 
 
-async def test_a_hook_that_cancels_its_own_task_leaves_nothing_behind() -> None:
+def test_a_hook_that_cancels_its_own_task_leaves_nothing_behind(run: Run) -> None:
     ended: list[str] = []
 
-    class Suicidal(smtpx.Session):
-        async def rcpt(
-            self, forward_path: smtpx.Mailbox, options: smtpx.RcptOptions
-        ) -> smtpx.Reply | None:
+    class Suicidal(Session):
+        async def rcpt(self, forward_path: Mailbox, options: RcptOptions) -> None:
             task = asyncio.current_task()
             assert task is not None
             task.cancel()
             await asyncio.Event().wait()
-            return None
 
         async def closed(self, reason: str) -> None:
             ended.append(reason)
 
-    async with smtpx.Server(Suicidal) as server:
-        reader = await _talk(server, b"EHLO client.test\r\nMAIL FROM:<a@a.example>\r\n")
-        while not (await reader.readline()).startswith(b"250 2.1.0"):
-            pass
-        reader2 = await _talk(
-            server,
-            b"EHLO client.test\r\nMAIL FROM:<a@a.example>\r\nRCPT TO:<b@b.example>\r\n",
-        )
-        await reader2.read()
-    # close() returned, so both connections were counted out and told so.
-    assert len(ended) == 2
+    async def scenario() -> None:
+        async with serve(Suicidal) as served:
+            peer = await served.ready()
+            assert await peer.say(b"MAIL FROM:<a@c.test>\r\n") == [250]
+            peer.send(b"RCPT TO:<b@mx.test>\r\n")
+            await peer.rest()
+            await served.server.close()
+
+    run(scenario())
+    assert len(ended) == 1
 
 
 def test_mechanisms_that_nobody_knows_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="no mechanism FOO is known"):
-        smtpx.ServerOptions(auth_mechanisms=("PLAIN", "FOO"))
+        ServerOptions(auth_mechanisms=("PLAIN", "FOO"))

@@ -204,7 +204,8 @@ class ServerBase:
 
     def _respond(self, reply: Reply) -> None:
         """Send the reply to a command; errors are counted, and 421 ends the session."""
-        if reply.code >= 400:
+        # A client that is told to send the rest in another transaction does no wrong.
+        if reply.code >= 400 and reply is not replies.TOO_MANY_RECIPIENTS:
             self._errors += 1
             if self._errors >= self._limits.max_errors and reply.code != 421:
                 reply = replies.TOO_MANY_ERRORS

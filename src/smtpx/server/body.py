@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import MessageAborted
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Body"]
+
+# Below it a block that nobody took is joined with the next: a page of memory.
+_SMALL_BLOCK_OCTETS: Final = 4_096
 
 
 class Body:
@@ -86,7 +90,11 @@ class Body:
         Raises:
             MessageAborted: the message will never be complete.
         """
-        return b"".join([block async for block in self])
+        # Not a list of blocks: a client may send a message in millions of small ones.
+        content = io.BytesIO()
+        async for block in self:
+            content.write(block)
+        return content.getvalue()
 
     # ---------------------------------------------------------- for the connection
 
@@ -113,7 +121,12 @@ class Body:
         """
         self.octets_received += len(data)
         if not self._is_discarded:
-            self._blocks.append(data)
+            # Small blocks are joined: an object for each would cost more than its
+            # octets, and what is held is counted in octets.
+            if self._blocks and len(self._blocks[-1]) < _SMALL_BLOCK_OCTETS:
+                self._blocks[-1] += data
+            else:
+                self._blocks.append(data)
             self.buffered += len(data)
         self._wake()
 

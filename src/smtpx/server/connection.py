@@ -129,6 +129,8 @@ class Connection(Pump):
                 call = _data
             # What arrived between the decision to run the hook and now.
             self._feed_body()
+            if body.is_aborted:
+                return
             reply = await self._ask(call, body)
             body.discard()
             self._adjust_reading()

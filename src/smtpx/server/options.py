@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from smtpx.core.limits import DEFAULT_LIMITS, Limits
-from smtpx.sasl.registry import DEFAULT_SERVER_MECHANISMS
+from smtpx.sasl.registry import DEFAULT_SERVER_MECHANISMS, SERVER_MECHANISMS
 from smtpx.sasl.scram_keys import DEFAULT_ITERATIONS
 from smtpx.wire.extensions import DEFAULT_REGISTRY, ExtensionSettings, Registry
 from smtpx.wire.framing import BareNewline
@@ -144,6 +144,13 @@ class ServerOptions:
             raise ValueError(message)
         for network in self.unlimited_networks:
             ip_network(network)  # raises ValueError on a wrong one, now and not later
+        strange = {n.upper() for n in self.auth_mechanisms} - SERVER_MECHANISMS.keys()
+        if strange:
+            message = (
+                f"no mechanism {', '.join(sorted(strange))} is known here: one of your "
+                "own goes to extra_mechanisms"
+            )
+            raise ValueError(message)
         unknown = self.enabled_extensions - self.registry.keywords
         if unknown:
             message = f"the registry has no extension {', '.join(sorted(unknown))}"

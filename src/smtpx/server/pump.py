@@ -127,6 +127,7 @@ class Pump(asyncio.Protocol):
         # What a hook sets, those after it see, whatever task they run in.
         self._context = contextvars.copy_context()
         self._is_hook_cancelled = False
+        self._is_aborted = False
         self._watchdog = Watchdog(loop, host.options.timeouts, self._deadline)
 
     # ----------------------------------------------------------- called by asyncio
@@ -180,7 +181,7 @@ class Pump(asyncio.Protocol):
             self._feed_body()
         elif not self._is_pumping:
             self._advance()
-        if self._linger_until is not None:
+        if self._linger_until is not None and not self._transport.is_closing():
             self._transport.close()
         # The end of TLS is the end of the connection; in plaintext it is half of it.
         return self.info.tls is None
@@ -235,9 +236,16 @@ class Pump(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection, and cancel the hook under way."""
+        self._is_aborted = True
+        # First of all, so that no pipelined command starts another hook.
+        self._machine.abort("the server is closing")
+        if self._is_delivering:
+            self._feed_body()
         if self._task is not None and self._hook_since is not None:
             self._is_hook_cancelled = True
             self._task.cancel()
+            # It may take no notice, or a hook that cleans up may wait.
+            self._watchdog.arm()
         self._transport.abort()
 
     # ----------------------------------------------------------------- the pump
@@ -329,7 +337,7 @@ class Pump(asyncio.Protocol):
         def _start_pump(self, work: Work) -> None:
             """Wake the task of this connection; its first use makes it."""
             self._is_pumping = True
-            if self._wakeup is None:
+            if self._wakeup is None or self._wakeup.done():
                 self._task = self._loop.create_task(
                     self._pump_batches(work), context=self._context
                 )
@@ -339,7 +347,7 @@ class Pump(asyncio.Protocol):
 
     def _pump_ended(self, task: asyncio.Task[None]) -> None:
         """Drop a connection whose task somebody else cancelled, maybe before it ran."""
-        if task.cancelled():
+        if task.cancelled() and task is self._task:
             self._wakeup = None
             self._is_pumping = False
             self._transport.abort()
@@ -361,7 +369,7 @@ class Pump(asyncio.Protocol):
                 call = HOOK_CALLS.get(type(work))
                 if call is None:
                     await self._CALLERS[type(work)](self, work)
-                else:
+                elif self._machine.is_waiting:
                     self._answer(await self._ask(call, work))
                 budget -= 1
                 if not budget:
@@ -450,7 +458,7 @@ class Pump(asyncio.Protocol):
         try:
             steps = call(self._session, work).__await__()
             awaited = next(steps)
-            self._hook_since = self._loop.time()
+            self._start_clock()
             while True:
                 self._flush()
                 self._adjust_reading()
@@ -479,6 +487,13 @@ class Pump(asyncio.Protocol):
             return reply
         logger.error("%s: a hook returned %r, no Reply", self.info.id, reply)
         return replies.LOCAL_ERROR
+
+    def _start_clock(self) -> None:
+        """Measure the time of a hook that did not return at once."""
+        self._hook_since = self._loop.time()
+        if self._is_aborted:
+            # It cleans up; it has less time for that than the timer's next look.
+            self._watchdog.arm()
 
     def _reply_to_failure(self, error: BaseException) -> Reply:
         """Turn what a hook raised into a reply; log it unless it is a refusal."""
@@ -523,8 +538,9 @@ class Pump(asyncio.Protocol):
         since = self._hook_since
         if self._is_lost or self._machine.state is ServerState.CLOSED:
             # All is said; but a hook may still be under way.
-            if since is not None and times.handler is not None:
-                return since + times.handler, self._cancel_hook
+            limit = times.linger if self._is_aborted else times.handler
+            if since is not None and limit is not None:
+                return since + limit, self._cancel_hook
             return self._linger_until, self._transport.abort
         if self._is_in_handshake:
             # start_tls has a time limit of its own.
