@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
+from smtpx.server.body import Body
 from smtpx.server.options import ServerOptions, ServerTimeouts
 from smtpx.server.session import Session
 from smtpx.wire.address import Mailbox
 from smtpx.wire.params import MailOptions, RcptOptions
 from tests.server.conftest import Run
-from tests.server.peers import Signal, serve
+from tests.server.peers import Signal, serve, settle, until
 
 
 def test_pipelined_commands_start_no_hook_after_close(run: Run) -> None:
@@ -85,3 +86,31 @@ def test_a_hook_that_cancels_its_own_task_leaves_nothing_behind(run: Run) -> Non
 def test_mechanisms_that_nobody_knows_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="no mechanism FOO is known"):
         ServerOptions(auth_mechanisms=("PLAIN", "FOO"))
+
+
+def test_a_client_that_resets_while_nobody_reads_leaves_nothing_behind(
+    run: Run,
+) -> None:
+    bodies: list[Body] = []
+    go_on = Signal()
+
+    class Lagging(Session):
+        async def data(self, body: Body) -> None:
+            bodies.append(body)
+            await go_on.wait()
+
+    async def scenario() -> None:
+        async with serve(Lagging, read_ahead_octets=1) as served:
+            peer = await served.ready()
+            peer.send(b"MAIL FROM:<a@c.test>\r\nRCPT TO:<b@mx.test>\r\n")
+            peer.send(b"BDAT 300000 LAST\r\n" + b"x" * 100_000)
+            await until(lambda: bool(bodies) and bodies[0].octets_received > 1)
+            (info,) = served.server.connections
+            info.close()
+            peer.abort()
+            # The reset comes to the server's socket; nobody reads, so nobody is told.
+            await settle(lambda: 0)
+            await go_on.set()
+            await until(lambda: not served.server.connections)
+
+    run(scenario())

@@ -379,6 +379,7 @@ class Pump(asyncio.Protocol):
                     self._adjust_reading()
                     await asyncio.sleep(0)
                 work = self._handle_ready()
+            self._flush()
         except asyncio.CancelledError:
             self._transport.abort()
             raise
@@ -390,7 +391,6 @@ class Pump(asyncio.Protocol):
             self._transport.abort()
         finally:
             self._is_pumping = False
-        self._flush()
         if self._is_read_paused:
             self._adjust_reading()
 
@@ -421,7 +421,11 @@ class Pump(asyncio.Protocol):
         if self._is_clean_end or self._is_eof or not transport.can_write_eof():
             transport.close()
         else:
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:
+                # The client has reset the connection, and nobody told us yet.
+                transport.abort()
         self._watchdog.arm()
 
     def _adjust_reading(self) -> None:
