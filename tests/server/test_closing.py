@@ -114,3 +114,4 @@ def test_a_client_that_resets_while_nobody_reads_leaves_nothing_behind(
             await until(lambda: not served.server.connections)
 
     run(scenario())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
