@@ -89,7 +89,7 @@ def test_mechanisms_that_nobody_knows_are_refused_at_once() -> None:
 
 
 def test_a_client_that_resets_while_nobody_reads_leaves_nothing_behind(
-    run: Run,
+    run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     bodies: list[Body] = []
     go_on = Signal()
