@@ -162,6 +162,8 @@ async def serve(
             yield served
         finally:
             for peer in served.peers:
+                # At once, since a scenario may fail with much unsent.
+                peer.writer.transport.abort()
                 await peer.close()
 
 
@@ -189,6 +191,32 @@ class Recorder(Session):
 def recorder(**members: object) -> type[Any]:
     """Make a session class with a log of its own, and some other members."""
     return type("Recorded", (Recorder,), {"log": [], "messages": [], **members})
+
+
+def tight_listener() -> socket.socket:
+    """Make a socket whose connections hold little in the kernel."""
+    sock = tight_socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    return sock
+
+
+def tight_socket() -> socket.socket:
+    """Make a socket that holds little in the kernel, as do those it accepts."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    return sock
+
+
+async def settle(size: Callable[[], int]) -> int:
+    """Let the loop turn until a size stays as it is; return it."""
+    while True:
+        before = size()
+        for _ in range(300):
+            await asyncio.sleep(0)
+        if size() == before:
+            return before
 
 
 class Signal:
@@ -277,3 +305,9 @@ class ClockLoop(asyncio.SelectorEventLoop):
 
 def unix_address(folder: Path) -> str:
     return f"unix:{folder / 'smtp'}"
+
+
+async def until_gone(served: Served, step: float) -> None:
+    """Let time pass until no connection is left; on a `ClockLoop` it costs none."""
+    while served.server.connections:  # noqa: ASYNC110 - the clock is what is tested
+        await asyncio.sleep(step)

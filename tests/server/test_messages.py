@@ -13,7 +13,17 @@ from smtpx.server.body import Body
 from smtpx.server.session import Session, Statuses
 from smtpx.wire.replies import Reply
 from tests.server.conftest import Run
-from tests.server.peers import Peer, Signal, recorder, serve, until
+from tests.server.peers import (
+    Peer,
+    Served,
+    Signal,
+    recorder,
+    serve,
+    settle,
+    tight_listener,
+    tight_socket,
+    until,
+)
 
 ENVELOPE = b"MAIL FROM:<a@c.test>\r\nRCPT TO:<b@mx.test>\r\n"
 BLOCK = b"x" * 998 + b"\r\n"
@@ -287,33 +297,28 @@ def test_a_flood_of_small_chunks(run: Run) -> None:
 def test_peer_that_reads_late_while_the_handler_waits_for_octets(run: Run) -> None:
     # Replies to chunks fill the way back; when the client reads, all goes on.
     async def scenario() -> None:
-        inbox = recorder()
-        chunks = 400_000
-        async with serve(inbox) as served:
-            peer = await served.ready()
-            peer.writer.transport.set_write_buffer_limits(high=2**30)
-            await peer.say(ENVELOPE, 2)
-            peer.send(b"BDAT 1\r\nx" * chunks)
-            transport = cast("asyncio.Transport", peer.writer.transport)
-            transport.pause_reading()
-            (connection,) = served.server.connections
-            assert connection.envelope is not None
-            while True:
-                left = transport.get_write_buffer_size()
-                for _ in range(500):
-                    await asyncio.sleep(0)
-                if transport.get_write_buffer_size() == left:
-                    break
-            transport.resume_reading()
-            peer.send(b"BDAT 0 LAST\r\n")
-            count = 0
-            while count < chunks + 1:
-                line = await peer.reader.readuntil(b"\r\n")
-                assert line.startswith(b"250 ")
-                count += 1
-            assert inbox.messages == [b"x" * chunks]
+        with tight_listener() as listener:
+            inbox = recorder()
+            async with serve(inbox, listener) as served:
+                await read_late(served)
+                assert inbox.messages == [b"x" * CHUNKS]
 
     run(scenario())
+
+
+CHUNKS = 60_000
+
+
+async def read_late(served: Served) -> None:
+    peer = await served.connect(sock=tight_socket())
+    await peer.codes(1)
+    await peer.say(b"EHLO c.test\r\n" + ENVELOPE, 3)
+    transport = cast("asyncio.Transport", peer.writer.transport)
+    transport.pause_reading()
+    peer.send(b"BDAT 1\r\nx" * CHUNKS + b"BDAT 0 LAST\r\n")
+    assert await settle(transport.get_write_buffer_size) > 0
+    transport.resume_reading()
+    assert await peer.codes(CHUNKS + 1) == [250] * (CHUNKS + 1)
 
 
 def test_body_outlives_no_hook(run: Run) -> None:
