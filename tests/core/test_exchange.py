@@ -115,3 +115,14 @@ def test_data_with_success_can_be_cancelled() -> None:
 
 def test_success_without_data() -> None:
     assert SaslExchange(Scripted(Success(TIM))).start(None) == TIM
+
+
+def test_a_server_that_speaks_first_takes_no_initial_response() -> None:
+    class First(Scripted):
+        speaks_first = True
+
+    assert SaslExchange(First()).start(b"") == Reply(
+        501, "5.7.0", "this mechanism has no initial response"
+    )
+    challenge = SaslExchange(First(Challenge(b"hi"))).start(None)
+    assert challenge == Reply(334, None, "aGk=")

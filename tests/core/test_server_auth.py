@@ -435,6 +435,18 @@ def test_without_auth_lines_are_shown() -> None:
     assert [each.command for each in refused] == ["FROBNICATE", "BDAT 3"]
 
 
+@pytest.mark.parametrize("size", [3_000, 13_000])
+def test_a_line_too_long_is_not_shown(size: int) -> None:
+    # A password may be in it, with whatever came before.
+    log: list[str] = []
+    started = ready(log=log)
+    assert started.codes(b"LOGIN tim " + b"x" * size + b"\r\n") == [500]
+    assert log[-2:] == ["C: ***", "S: 500 5.5.2 line too long"]
+    refused = started.seen[-1]
+    assert isinstance(refused, events.CommandRefused)
+    assert refused.command == "***"
+
+
 def test_tls_is_noted() -> None:
     log: list[str] = []
     started = ready(STARTTLS, log=log)

@@ -251,6 +251,9 @@ def test_oversize_data_is_not_kept() -> None:
         (b"a\r\n" + b"x" * 8 + b"\r\nb\r\n", False),
         (b"a\r\n" + b"x" * 9 + b"\r\nb\r\n", True),
         (b"x" * 9 + b"\r\nb\r\n", True),
+        # Lines of which a part came with the block before.
+        (b"xxxxx\r\n" + b"x" * 8 + b"\r\n", False),
+        (b"xxxxx\r\n" + b"x" * 9 + b"\r\n", True),
         # The dot that is taken off does not count (RFC 5321 section 4.5.3.1.6).
         (b".." + b"x" * 7 + b"\r\n", False),
         (b".." + b"x" * 8 + b"\r\n", True),
@@ -267,6 +270,21 @@ def test_message_line_at_its_limit_and_over(
     )
     assert aborted(started) == (["message line over 10 octets"] if is_too_long else [])
     # It is forgotten with the message.
+    started.say(ENVELOPE + b"DATA\r\n")
+    assert started.codes(b"12345678\r\n.\r\n") == [250]
+
+
+@pytest.mark.parametrize("place", range(1, 26))
+def test_message_lines_at_their_limit_cut_anywhere(place: int) -> None:
+    config = limited(max_message_line_octets=10)
+    for last, code in ((b"12345678", 250), (b"123456789", 550)):
+        data = b"1234\r\n12345678\r\n" + last + b"\r\n.\r\n"
+        assert at_354(config).codes(*cut(data, [place])) == [code]
+
+
+def test_a_cut_line_is_forgotten_with_its_message() -> None:
+    started = at_354(limited(max_message_line_octets=10, max_message_octets=20))
+    assert started.codes(b"1234567", b"8" * 30 + b"\r\n.\r\n") == [552]
     started.say(ENVELOPE + b"DATA\r\n")
     assert started.codes(b"12345678\r\n.\r\n") == [250]
 
@@ -495,6 +513,24 @@ def test_memory_of_a_large_message_is_what_arrives() -> None:
             assert isinstance(event, events.BodyReceived)
             assert started.machine.next_event() is None
             assert started.machine.buffered == 0
+
+
+def test_when_octets_are_content() -> None:
+    # Then it is for them to come, else for the next command.
+    started = at_rcpt()
+    machine = started.machine
+    told = [machine.is_reading_content]
+    for octets in (
+        b"BDAT 4\r\nab",
+        b"cd",
+        b"RSET\r\nBDAT 4\r\nab",
+        b"cd",
+        ENVELOPE + b"DATA\r\n",
+        b"hi\r\n.\r\n",
+    ):
+        started.say(octets)
+        told.append(machine.is_reading_content)
+    assert told == [False, True, False, True, False, True, False]
 
 
 # --- LMTP: exactly one reply for each recipient (RFC 2033 section 4.2). ---

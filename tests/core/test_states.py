@@ -24,6 +24,30 @@ def test_tables_speak_of_known_verbs() -> None:
     assert allowed == VERBS | {USER_VERB}
 
 
+ANY_TIME = {"NOOP", "HELP", "VRFY", "EXPN", "RSET", "QUIT"}
+HELLO = {"HELO", "EHLO", "LHLO"}
+
+
+def test_what_each_state_takes() -> None:
+    # RFC 5321 section 4.1.4, RFC 3030 section 2; typed here a second time, since all
+    # else that knows the order reads the table.
+    assert {state.name: set(verbs) for state, verbs in SERVER_ALLOWED.items()} == {
+        "REJECTED": {"QUIT"},
+        "START": ANY_TIME | HELLO,
+        "READY": ANY_TIME | HELLO | {"MAIL", "AUTH", "STARTTLS", "ETRN", "*"},
+        "MAIL": ANY_TIME | HELLO | {"RCPT", "*"},
+        "RCPT": ANY_TIME | HELLO | {"RCPT", "DATA", "BDAT", "*"},
+        "BDAT": HELLO | {"BDAT", "NOOP", "RSET", "QUIT"},
+    }
+
+
+def test_hello_ends_a_transaction() -> None:
+    for state, verbs in SERVER_ALLOWED.items():
+        if "EHLO" in verbs:
+            after = SERVER_TRANSITIONS[state, ServerTrigger.HELLO]
+            assert after is ServerState.READY
+
+
 def test_quit_is_always_possible() -> None:
     # RFC 5321 section 4.1.1.10.
     assert all("QUIT" in verbs for verbs in SERVER_ALLOWED.values())
