@@ -96,3 +96,28 @@ async def test_close_gives_up_on_a_peer_that_does_not_read(
         await channel.close()
         with pytest.raises(ConnectionResetError):
             await channel.send(b"x", timeout=1)
+
+
+async def test_a_fast_peer_does_not_starve_the_loop() -> None:
+    class Swallowing(asyncio.Transport):
+        """Takes everything at once, as loopback does."""
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            """Swallow it."""
+
+        def is_closing(self) -> bool:
+            return False
+
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    channel = aio.AsyncioChannel()
+    channel.connection_made(Swallowing())
+    turn()
+    for _ in range(64):
+        await channel.send(b"x" * 65_536, timeout=60)
+    assert turns > 16

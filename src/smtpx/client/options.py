@@ -311,8 +311,11 @@ def _parse_authority(text: str, scheme: _Scheme) -> Target:
     """Parse what stands between ``//`` and the path (RFC 3986 section 3.2)."""
     match = _AUTHORITY.fullmatch(text)
     if match is None:
+        # Of a URL without a host it might be a password that stands behind the colon.
+        host = text.rpartition("@")[2].partition(":")[0]
         raise ValueError(
-            f"not a host with an optional port: {text.rpartition('@')[2]!r}"
+            f"not a host with an optional port: it begins with {host!r}; "
+            "user:password@ stands before a host, and an IPv6 address in brackets"
         )
     port = scheme.port if match["port"] is None else int(match["port"])
     if not 1 <= port <= 65_535:
