@@ -85,6 +85,11 @@ class Server:
             self._addresses = (address,)
         else:
             self._addresses = tuple(address)
+        for one in self._addresses:
+            if isinstance(one, str) and not one.startswith(_UNIX_PREFIX):
+                parse_address(
+                    one
+                )  # raises ValueError on a wrong one, now and not later
         self.session_factory = session_factory
         self.options = options or ServerOptions()
         self.hostname = self.options.hostname or socket.gethostname()
@@ -97,6 +102,10 @@ class Server:
         self._unlimited = [ip_network(n) for n in self.options.unlimited_networks]
         self._is_stopping = False
         self._all_gone: asyncio.Event | None = None
+
+    def __repr__(self) -> str:
+        where = " ".join(self._bound) or "not listening"
+        return f"<Server {where}, {len(self._connections)} connections>"
 
     # ------------------------------------------------------------------- life cycle
 
