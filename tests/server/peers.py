@@ -91,7 +91,9 @@ class Peer:
         self.writer.transport.abort()
 
     async def close(self) -> None:
-        self.writer.close()
+        # Closing a TLS transport twice breaks it in Python 3.11.2.
+        if not self.writer.is_closing():
+            self.writer.close()
         with contextlib.suppress(OSError):
             await self.writer.wait_closed()
 
