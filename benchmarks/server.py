@@ -305,7 +305,7 @@ def result(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="fewer, smaller rounds")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
