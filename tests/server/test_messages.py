@@ -15,6 +15,7 @@ from smtpx.wire.replies import Reply
 from tests.server.conftest import Run
 from tests.server.peers import (
     Peer,
+    Recorder,
     Served,
     Signal,
     recorder,
@@ -300,19 +301,21 @@ def test_peer_that_reads_late_while_the_handler_waits_for_octets(run: Run) -> No
         with tight_listener() as listener:
             inbox = recorder()
             async with serve(inbox, listener) as served:
-                await read_late(served)
-                assert inbox.messages == [b"x" * CHUNKS]
+                await read_late(served, inbox)
+                assert inbox.messages == [b"x" * (CHUNKS + 1)]
 
     run(scenario())
 
 
-CHUNKS = 60_000
+CHUNKS = 80_000
 
 
-async def read_late(served: Served) -> None:
+async def read_late(served: Served, inbox: type[Recorder]) -> None:
     peer = await served.connect(sock=tight_socket())
     await peer.codes(1)
-    await peer.say(b"EHLO c.test\r\n" + ENVELOPE, 3)
+    await peer.say(b"EHLO c.test\r\n" + ENVELOPE + b"BDAT 1\r\nx", 4)
+    # The handler has begun, and waits for more.
+    await until(lambda: "data" in inbox.log)
     transport = cast("asyncio.Transport", peer.writer.transport)
     transport.pause_reading()
     peer.send(b"BDAT 1\r\nx" * CHUNKS + b"BDAT 0 LAST\r\n")
