@@ -97,6 +97,8 @@ class InputBuffer:
                 behind it.
         """
         data, start = self._data, self._start
+        if start == len(data) and not self._segments:
+            return None
         end = data.find(_CRLF, start)
         if end < 0 and self._segments:
             self._join()
