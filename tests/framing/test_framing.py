@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from smtpx.wire.framing import (
     BareNewline,
-    BdatDecoder,
     DotDecoder,
     DotEncoder,
     LineNormalizer,
@@ -358,46 +357,3 @@ def test_finish_begins_a_new_message(data: bytes) -> None:
     assert encoder.encode(data) + encoder.finish() == first
     first = normalizer.encode(data) + normalizer.finish()
     assert normalizer.encode(data) + normalizer.finish() == first
-
-
-# --- BDAT ----------------------------------------------------------------------------
-
-CHUNK = b"a\r\n.\r\nQUIT\r\n" + b"x" * 5000 + b"\0\r\n.\n.\r\x00\xff"
-
-
-def test_bdat_takes_anything_as_it_is() -> None:
-    decoder = BdatDecoder(len(CHUNK))
-    assert decoder.decode(CHUNK + EVIL) == (CHUNK, len(CHUNK), True)
-    assert decoder.remaining == 0
-    assert decoder.decode(EVIL) == (b"", 0, True)
-
-
-@pytest.mark.parametrize("step", [1, 5, 1000])
-def test_bdat_in_pieces(step: int) -> None:
-    decoder = BdatDecoder(len(CHUNK))
-    content = b""
-    for start in range(0, len(CHUNK), step):
-        piece = CHUNK[start : start + step]
-        assert decoder.remaining == len(CHUNK) - start
-        octets, taken, is_end = decoder.decode(piece)
-        content += octets
-        assert taken == len(piece)
-        assert is_end is (len(content) == len(CHUNK))
-    assert content == CHUNK
-
-
-def test_bdat_behind_its_command() -> None:
-    data = b"BDAT 3\r\nabcRSET\r\n"
-    assert BdatDecoder(3).decode(data, 8) == (b"abc", 3, True)
-    assert BdatDecoder(30).decode(data, 8) == (b"abcRSET\r\n", 9, False)
-
-
-def test_bdat_of_no_octets() -> None:
-    assert BdatDecoder(0).decode(b"") == (b"", 0, True)
-    assert BdatDecoder(0).decode(b"x") == (b"", 0, True)
-    assert BdatDecoder(1).decode(b"") == (b"", 0, False)
-
-
-def test_bdat_of_fewer_octets() -> None:
-    with pytest.raises(ValueError, match="0 octets or more"):
-        BdatDecoder(-1)

@@ -1,4 +1,4 @@
-r"""Where a message ends: dot decoding and encoding, and the chunks of BDAT.
+r"""Where a message sent by DATA ends: dot decoding, dot encoding, line ends.
 
 Only CR LF ``.`` CR LF ends DATA, with the end of the command line before the data
 counting as the first CR LF (RFC 5321 section 4.1.1.4). Whoever takes anything else for
@@ -30,7 +30,6 @@ from typing import Final
 
 __all__ = [
     "BareNewline",
-    "BdatDecoder",
     "DotDecoder",
     "DotEncoder",
     "LineNormalizer",
@@ -344,41 +343,3 @@ class DotEncoder(LineNormalizer):
             What is still to be sent. The next call of `encode` begins a new message.
         """
         return super().finish() + b".\r\n"
-
-
-class BdatDecoder:
-    r"""Takes the octets of one BDAT chunk, whatever they are (RFC 3030 section 2).
-
-    Args:
-        size: of the chunk, as its command said; 0 or more octets.
-
-    Attributes:
-        remaining: octets of the chunk that are still to come.
-
-    >>> decoder = BdatDecoder(8)
-    >>> decoder.decode(b"a\r\n.\r\n")
-    (b'a\r\n.\r\n', 6, False)
-    >>> decoder.decode(b"bcRSET\r\n")
-    (b'bc', 2, True)
-    """
-
-    __slots__ = ("remaining",)
-
-    def __init__(self, size: int) -> None:
-        if size < 0:
-            raise ValueError(f"a chunk has 0 octets or more, not {size}")
-        self.remaining = size
-
-    def decode(self, data: bytes, start: int = 0) -> tuple[bytes, int, bool]:
-        """Take the next octets; the same form as `DotDecoder.decode`.
-
-        Args:
-            data: what was received.
-            start: where in it the chunk goes on.
-
-        Returns:
-            The octets of the chunk; how many were taken; whether the chunk ended.
-        """
-        octets = data[start : start + self.remaining]
-        self.remaining -= len(octets)
-        return octets, len(octets), not self.remaining

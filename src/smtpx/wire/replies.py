@@ -514,12 +514,8 @@ READY_FOR_TLS: Final = Reply(220, "2.0.0", "ready to start TLS")
 AUTHENTICATED: Final = Reply(235, "2.7.0", "authentication succeeded")
 
 # Syntax and order.
-UNKNOWN_COMMAND: Final = Reply(500, "5.5.2", "unknown command")
 LINE_TOO_LONG: Final = Reply(500, "5.5.2", "line too long")
-BAD_ARGUMENTS: Final = Reply(501, "5.5.4", "bad arguments")
 NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "command not implemented")
-BAD_SEQUENCE: Final = Reply(503, "5.5.1", "bad sequence of commands")
-BAD_PARAMETER: Final = Reply(555, "5.5.4", "parameter not recognized")
 UTF8_NOT_ALLOWED: Final = Reply(553, "5.6.7", "UTF-8 address without SMTPUTF8")
 
 # Messages. A bare CR or LF is how a second message is smuggled past a relay
@@ -541,7 +537,6 @@ BAD_BASE64: Final = Reply(501, "5.5.2", "not base64")
 MECHANISM_NEEDS_TLS: Final = Reply(538, "5.7.11", "mechanism needs encryption")
 UNKNOWN_MECHANISM: Final = Reply(504, "5.5.4", "unknown authentication mechanism")
 TLS_REQUIRED: Final = Reply(530, "5.7.0", "issue STARTTLS first")
-TLS_UNAVAILABLE: Final = Reply(454, "4.7.0", "TLS not available")
 
 # The end of the connection, whatever the client does (RFC 5321 section 3.8).
 TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "too many errors")
