@@ -34,7 +34,7 @@ from smtpx.net.tls import TLSInfo
 if TYPE_CHECKING:
     import socket
 
-    from smtpx.client.conversation import AnyAuth
+    from smtpx.client.opening import AnyAuth
     from smtpx.net.channel import Channel
 
 T = TypeVar("T")

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from smtpx.client.conversation import AnyAuth, RcptOptionsOf, Recipients
     from smtpx.client.message import MessageSource
+    from smtpx.client.opening import AnyAuth
     from smtpx.client.options import ClientOptions
+    from smtpx.client.order import RcptOptionsOf, Recipients
     from smtpx.net.channel import Channel
     from smtpx.wire.address import Mailbox
     from smtpx.wire.envelope import SendResult

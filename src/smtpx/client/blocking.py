@@ -11,7 +11,8 @@ import time
 from collections.abc import AsyncIterable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from smtpx.client.conversation import Conversation, describe
+from smtpx.client.conversation import Conversation
+from smtpx.client.opening import describe
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.net import blocking
 from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from smtpx.client.conversation import AnyAuth, RcptOptionsOf, Recipients
     from smtpx.client.message import MessageSource
+    from smtpx.client.opening import AnyAuth
     from smtpx.client.options import ClientOptions, Secret
+    from smtpx.client.order import RcptOptionsOf, Recipients
     from smtpx.net.channel import Channel
     from smtpx.net.tls import TLSInfo
     from smtpx.wire.address import Mailbox

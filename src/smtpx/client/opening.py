@@ -1,0 +1,420 @@
+"""Opening a connection and closing it: dialling, EHLO, TLS, AUTH, QUIT.
+
+`Opening` is the base of the conversation: it holds what is known of the connection, and
+the lock that keeps calls apart. After any exception a connection is provably in step,
+or it is closed: see `exclusive`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket as sockets
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
+
+from smtpx.client.authentication import authenticate
+from smtpx.client.link import Link, SourceError, own_error
+from smtpx.client.options import (
+    Auth,
+    ClientOptions,
+    Secret,
+    Target,
+    TLSMode,
+    parse_url,
+)
+from smtpx.client.plan import Offered
+from smtpx.core.client import ClientMachine
+from smtpx.core.trace import WireLog
+from smtpx.errors import (
+    BadSyntax,
+    ConnectError,
+    ConnectionLost,
+    GreetingRefused,
+    HelloRefused,
+    NotSupported,
+    PhaseTimeout,
+    SendError,
+    SMTPXError,
+    TLSUnavailable,
+)
+from smtpx.net.channel import ip_of
+from smtpx.net.tls import default_client_context
+from smtpx.wire import commands
+from smtpx.wire.address import parse_domain
+from smtpx.wire.capabilities import Capabilities
+from smtpx.wire.envelope import RecipientResult
+
+if TYPE_CHECKING:
+    from smtpx.client.link import Runtime
+    from smtpx.net.channel import Channel
+    from smtpx.net.tls import TLSInfo
+    from smtpx.wire.replies import Reply
+
+__all__ = ["AnyAuth", "Opening", "describe", "exclusive"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_OpeningT = TypeVar("_OpeningT", bound="Opening")
+
+AnyAuth: TypeAlias = Auth | tuple[str, Secret]
+
+_NO_CAPABILITIES: Final = Capabilities()
+
+# RFC 5321 section 4.1.1.1: a server of before 1995 does not know EHLO. After any other
+# refusal HELO would only hide what is wrong.
+_EHLO_UNKNOWN: Final = frozenset({500, 502})
+
+
+def exclusive(
+    method: Callable[Concatenate[_OpeningT, _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate[_OpeningT, _P], Coroutine[Any, Any, _T]]:
+    """Make a method run alone, within its total time, and leave no doubt behind.
+
+    Whatever ends it early, a cancellation too: if a reply is outstanding, or anything
+    else makes the next pairing of command and reply unsure, the connection is closed.
+    """
+
+    @functools.wraps(method)
+    async def alone(self: _OpeningT, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        async with self._lock:
+            self._start_clock()
+            try:
+                return await method(self, *args, **kwargs)
+            except BaseException as error:
+                raised = self._settle(error)
+                if raised is error:
+                    raise
+                raise raised from (
+                    raised.__cause__ if isinstance(error, SourceError) else error
+                )
+
+    return alone
+
+
+class Opening:
+    """A connection, and how it comes and goes."""
+
+    _is_lmtp = False
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        url: str | None,
+        options: ClientOptions,
+        auth: AnyAuth | None,
+        socket: sockets.socket | None,
+    ) -> None:
+        if url is None and socket is None:
+            raise ValueError("a client needs a URL, or a connected socket")
+        target = Target(is_lmtp=self._is_lmtp)
+        if url is not None:
+            scheme = "lmtp" if self._is_lmtp else "smtp"
+            target = parse_url(url, default_scheme=scheme)
+        if self._is_lmtp and not target.is_lmtp:
+            raise ValueError("an LMTP client takes lmtp:// or lmtp+unix://")
+        if auth is None and target.user is not None:
+            auth = Auth(target.user, target.password or "")
+        self._runtime = runtime
+        self._target = target
+        self._options = options
+        self._tls_mode = target.tls if options.tls is None else options.tls
+        self._credentials = Auth(*auth) if isinstance(auth, tuple) else auth
+        self._socket = socket
+        self._has_socket = socket is not None
+        self._lock = runtime.lock()
+        self._link: Link | None = None
+        self._greeting: Reply | None = None
+        self._results: list[RecipientResult] = []
+        self._deadline: float | None = None
+        self._used_at = 0.0
+        self._offered = Offered.of(_NO_CAPABILITIES)
+
+    # What is known.
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection that can be used, as far as is known here."""
+        return self._link is not None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server offers; nothing before it was asked."""
+        link = self._link
+        return _NO_CAPABILITIES if link is None else link.machine.capabilities
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """Facts about TLS, None in clear."""
+        return None if self._link is None else self._link.channel.tls
+
+    @property
+    def peer(self) -> str | None:
+        """The address of the server, None while there is no connection."""
+        return None if self._link is None else self._link.channel.peer
+
+    @property
+    def greeting(self) -> Reply | None:
+        """The server's first words, of this connection or the last."""
+        return self._greeting
+
+    def extension(self, keyword: str) -> tuple[str, ...] | None:
+        """Say whether the server offers an extension.
+
+        Args:
+            keyword: in any case.
+
+        Returns:
+            Its parameters, maybe none; None if it is not offered.
+        """
+        return self.capabilities.get(keyword)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {describe(self)}>"
+
+    # Opening and closing.
+
+    @exclusive
+    async def connect(self) -> None:
+        """Connect, say EHLO, turn to TLS and authenticate, as the options say.
+
+        Raises:
+            ConnectError: there is no connection, or the server refuses it.
+            HelloRefused: the server refuses EHLO.
+            TLSUnavailable: TLS is required and not offered.
+            TLSFailed: the handshake failed.
+            AuthenticationFailed: no credentials were accepted.
+            ConnectionLost: the connection did not live so long.
+        """
+        if self._link is not None:
+            raise RuntimeError("the client is connected already")
+        await self._connect()
+
+    @exclusive
+    async def close(self) -> None:
+        """Close the connection without a word. Closed is fine too."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.channel.close()
+
+    @exclusive
+    async def quit(self) -> Reply | None:
+        """Say QUIT and close the connection (RFC 5321 section 4.1.1.10).
+
+        Nothing depends on it any more, so it raises nothing of the network.
+
+        Returns:
+            The reply, None if there was none.
+        """
+        return await self._quit()
+
+    # The inner works: without the lock.
+
+    def _start_clock(self) -> None:
+        total = self._options.timeouts.total
+        if total is not None:
+            self._deadline = self._runtime.clock() + total
+            if self._link is not None:
+                self._link.deadline = self._deadline
+
+    def _settle(self, error: BaseException) -> BaseException:
+        """Close the connection if it is not in step; return what to raise."""
+        link = self._link
+        if link is None:
+            return own_error(error)
+        raised = link.translate(error)
+        if not link.machine.is_in_step or isinstance(raised, ConnectionLost):
+            link.abort()
+            self._link = None
+        return raised
+
+    def _require_link(self) -> Link:
+        if self._link is None:
+            raise ConnectionLost("not connected: call connect first", phase="command")
+        return self._link
+
+    def _require_extension(self, keyword: str, command: str) -> None:
+        if keyword not in self.capabilities:
+            raise NotSupported(
+                f"the server does not offer {keyword}",
+                command=command,
+                phase="command",
+            )
+
+    async def _dial(self) -> Channel:
+        """Make a connection."""
+        target, options, runtime = self._target, self._options, self._runtime
+        seconds = options.timeouts.connect
+        if self._deadline is not None:
+            left = self._deadline - runtime.clock()
+            seconds = left if seconds is None else min(seconds, left)
+        try:
+            if self._socket is not None:
+                sock, self._socket = self._socket, None
+                return await runtime.wrap_socket(sock)
+            if self._has_socket:
+                raise ConnectError(
+                    "the socket is used up: make another client", phase="connect"
+                )
+            if target.path is not None:
+                return await runtime.connect_unix(target.path, timeout=seconds)
+            return await runtime.connect_tcp(
+                target.host,
+                target.port,
+                timeout=seconds,
+                local_address=options.local_address,
+            )
+        except TimeoutError as error:
+            text = f"no connection to {target} in time"
+            raise PhaseTimeout(text, phase="connect") from error
+        except OSError as error:
+            if isinstance(error, SendError):
+                raise
+            text = f"no connection to {target}: {error}"
+            raise ConnectError(text, phase="connect") from error
+
+    async def _connect(self) -> Link:
+        """Open a connection to where a message can be sent, or leave none."""
+        options = self._options
+        channel = await self._dial()
+        machine = ClientMachine(
+            is_lmtp=self._target.is_lmtp,
+            limits=options.reply_limits,
+            registry=options.registry,
+            log=None if options.wire_log is None else WireLog(options.wire_log),
+        )
+        link = Link(channel, machine, options.timeouts, self._runtime)
+        link.deadline = self._deadline
+        self._link = link
+        try:
+            await self._open(link)
+        except BaseException as error:
+            raised = link.translate(error)
+            link.abort()
+            self._link = None
+            if raised is error:
+                raise
+            raise raised from (
+                raised.__cause__ if isinstance(error, SourceError) else error
+            )
+        return link
+
+    async def _open(self, link: Link) -> None:
+        """Say what goes before the first transaction."""
+        if self._tls_mode is TLSMode.IMPLICIT:
+            await self._shake_hands(link)
+        self._greeting = reply = await link.next_reply("greeting")
+        if not reply.is_positive:
+            raise GreetingRefused(
+                "the server refuses the connection", reply=reply, phase="greeting"
+            )
+        await self._hello(link, None)
+        if self._tls_mode is TLSMode.REQUIRED:
+            await self._starttls(link)
+        elif self._tls_mode is TLSMode.OPPORTUNISTIC:
+            await self._try_starttls(link)
+        if self._credentials is not None:
+            await authenticate(link, self._credentials, self._options)
+
+    async def _hello(self, link: Link, name: str | None) -> Reply:
+        name = name or self._options.hello_name or _default_hello_name(link.channel)
+        if self._target.is_lmtp:
+            reply = await link.ask(commands.Lhlo(name))
+        else:
+            reply = await link.ask(commands.Ehlo(name))
+            if reply.code in _EHLO_UNKNOWN:
+                reply = await link.ask(commands.Helo(name))
+        if not reply.is_positive:
+            raise HelloRefused(
+                "the server refuses EHLO", reply=reply, command="EHLO", phase="command"
+            )
+        return reply
+
+    async def _try_starttls(self, link: Link) -> None:
+        """Turn to TLS if the server can, and only if it cannot, do without."""
+        if "STARTTLS" in link.machine.capabilities:
+            with contextlib.suppress(TLSUnavailable):
+                await self._starttls(link)
+
+    async def _starttls(self, link: Link) -> Reply:
+        if "STARTTLS" not in link.machine.capabilities:
+            raise TLSUnavailable(
+                "the server does not offer STARTTLS", command="STARTTLS", phase="tls"
+            )
+        reply = await link.ask(commands.StartTLS())
+        if not reply.is_positive:
+            raise TLSUnavailable(
+                "the server refuses STARTTLS",
+                reply=reply,
+                command="STARTTLS",
+                phase="tls",
+                # Whatever it says: anybody on the path can have written it.
+                is_temporary=True,
+            )
+        await self._shake_hands(link)
+        link.machine.tls_started()
+        await self._hello(link, None)
+        return reply
+
+    async def _shake_hands(self, link: Link) -> None:
+        options = self._options
+        await link.channel.start_tls(
+            options.tls_context or default_client_context(),
+            options.server_hostname or self._target.host or None,
+            timeout=link.left("tls"),
+        )
+
+    async def _quit(self) -> Reply | None:
+        """Say QUIT if that is possible, and close."""
+        link = self._link
+        reply = None
+        if link is not None:
+            try:
+                if link.machine.is_in_step:
+                    reply = await link.ask(commands.Quit(), "quit")
+            except (SMTPXError, OSError, EOFError):
+                link.abort()
+            except BaseException:
+                link.abort()
+                self._link = None
+                raise
+            self._link = None
+            await link.channel.close()
+        return reply
+
+    def _what_is_offered(self, link: Link) -> Offered:
+        capabilities = link.machine.capabilities
+        if self._offered.capabilities is not capabilities:
+            self._offered = Offered.of(capabilities)
+        return self._offered
+
+
+def describe(client: Opening) -> str:
+    """Say where a client connects, and the state of its connection, for people."""
+    link, target = client._link, client._target
+    where = str(target)
+    if not target.host and target.path is None:
+        where = "socket" if link is None else link.channel.peer
+    return f"{where}: {'closed' if link is None else link.machine.state}"
+
+
+def _default_hello_name(channel: Channel) -> str:
+    """Name this host as RFC 5321 section 4.1.4 wants it: in full, or by its address.
+
+    No DNS is asked: it may take long, and a resolver that knows the host tells nothing
+    that the host itself does not know.
+    """
+    name = sockets.gethostname().rstrip(".")
+    is_full = "." in name and not name.lower().endswith(".localdomain")
+    try:
+        parse_domain(name.encode("ascii"))
+    except (BadSyntax, UnicodeEncodeError):
+        is_full, name = False, "localhost"
+    ip = ip_of(channel.local)
+    if is_full or ip is None:
+        # Over a unix socket the other end is this host too.
+        return name
+    if ip.version == 6:
+        ip = ip.ipv4_mapped or ip
+    text = str(ip).partition("%")[0]
+    return f"[IPv6:{text}]" if ip.version == 6 else f"[{text}]"

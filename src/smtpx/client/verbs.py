@@ -1,0 +1,380 @@
+"""The commands of SMTP one by one, each as a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from smtpx.client.authentication import authenticate
+from smtpx.client.content import send_content
+from smtpx.client.limits import require_domains, require_mail, require_recipients
+from smtpx.client.link import Link
+from smtpx.client.message import (
+    MessageSource,
+)
+from smtpx.client.opening import Opening, exclusive
+from smtpx.client.options import (
+    Auth,
+    Secret,
+)
+from smtpx.client.order import as_mailbox, payload_of
+from smtpx.client.plan import check_options
+from smtpx.client.transaction import make_result
+from smtpx.core.client_states import ClientState
+from smtpx.errors import (
+    CommandRefused,
+    DataRefused,
+    NotSupported,
+    RecipientsRefused,
+    SenderRefused,
+)
+from smtpx.wire import commands
+from smtpx.wire.address import Mailbox
+from smtpx.wire.envelope import RecipientResult, SendResult
+from smtpx.wire.octets import encode_xtext
+from smtpx.wire.options import (
+    DEFAULT_MAIL_OPTIONS,
+    DEFAULT_RCPT_OPTIONS,
+    MailOptions,
+    RcptOptions,
+)
+
+if TYPE_CHECKING:
+    from smtpx.wire.replies import Reply
+
+__all__ = ["Verbs", "require_private"]
+
+
+class Verbs(Opening):
+    """A connection on which each command can be said."""
+
+    # Commands.
+
+    @exclusive
+    async def hello(self, name: str | None = None) -> Reply:
+        """Say EHLO, or LHLO; HELO if the server does not know EHLO.
+
+        Args:
+            name: domain or address literal of this host; by default as `connect` does.
+
+        Returns:
+            The reply.
+
+        Raises:
+            HelloRefused: the server refuses.
+        """
+        return await self._hello(self._require_link(), name)
+
+    @exclusive
+    async def starttls(self) -> Reply:
+        """Turn to TLS, and say EHLO again (RFC 3207).
+
+        Returns:
+            The reply to STARTTLS.
+
+        Raises:
+            TLSUnavailable: the server does not offer it, or not now.
+            TLSFailed: the handshake failed; the connection is closed.
+        """
+        return await self._starttls(self._require_link())
+
+    @exclusive
+    async def auth(
+        self, user: str, password: Secret, *, mechanism: str | None = None
+    ) -> Reply:
+        """Authenticate (RFC 4954).
+
+        Args:
+            user: name of the user.
+            password: it, or a function or coroutine function that returns it.
+            mechanism: the only one to try; by default all that fit, the best first.
+
+        Returns:
+            The reply that says so.
+
+        Raises:
+            AuthenticationFailed: it was not accepted, or would be shown in clear.
+            NotSupported: the server offers no AUTH.
+        """
+        mechanisms = None if mechanism is None else (mechanism,)
+        credentials = Auth(user, password, mechanisms=mechanisms)
+        return await authenticate(self._require_link(), credentials, self._options)
+
+    @exclusive
+    async def mail(
+        self, sender: str | Mailbox, options: MailOptions = DEFAULT_MAIL_OPTIONS
+    ) -> Reply:
+        """Say MAIL: begin a transaction (RFC 5321 section 4.1.1.2).
+
+        Args:
+            sender: the reverse path; empty for the null reverse path.
+            options: the parameters.
+
+        Raises:
+            SenderRefused: the server refuses.
+            NotSupported: an option needs what the server does not offer, or the server
+                takes no more messages over one connection (RFC 9422 section 4.1).
+        """
+        link = self._require_link()
+        offered = self._what_is_offered(link)
+        require_mail(offered.limits, link.machine)
+        check_options(options, offered, self._options.registry)
+        require_private(link, options)
+        command = commands.Mail(as_mailbox(sender) if sender else None, options)
+        self._results = []
+        if link.machine.state is ClientState.FAILED:
+            await self._require_positive(await link.ask(commands.Rset()), "RSET")
+        link.is_fresh = False
+        reply = await link.ask(command, "mail")
+        if not reply.is_positive:
+            raise SenderRefused(
+                "the server refused the sender",
+                sender=str(sender),
+                reply=reply,
+                phase="mail",
+            )
+        return reply
+
+    @exclusive
+    async def rcpt(
+        self, recipient: str | Mailbox, options: RcptOptions = DEFAULT_RCPT_OPTIONS
+    ) -> Reply:
+        """Say RCPT: name a recipient (RFC 5321 section 4.1.1.3).
+
+        Args:
+            recipient: the forward path.
+            options: the parameters.
+
+        Raises:
+            RecipientsRefused: the server refuses this one.
+            NotSupported: an option needs what the server does not offer, or it takes
+                no more recipients (RFC 9422 section 4).
+        """
+        link = self._require_link()
+        mailbox = as_mailbox(recipient)
+        offered = self._what_is_offered(link)
+        require_recipients(offered.limits, len(self._results) + 1)
+        require_domains(offered.limits, link.machine, [mailbox])
+        check_options(options, offered, self._options.registry)
+        command = commands.Rcpt(mailbox, options)
+        reply = await link.ask(command, "rcpt")
+        result = RecipientResult(str(recipient), reply, reply.is_positive)
+        self._results.append(result)
+        if not reply.is_positive:
+            raise RecipientsRefused(
+                "the server refused the recipient", results=[result], phase="rcpt"
+            )
+        return reply
+
+    @exclusive
+    async def data(self, message: MessageSource) -> SendResult:
+        """Say DATA, and send a message behind it (RFC 5321 section 4.1.1.4).
+
+        Args:
+            message: in any form that `send` takes; nothing is checked against what
+                the server offers, as MAIL has been said.
+
+        Returns:
+            What became of it, for each recipient since MAIL.
+
+        Raises:
+            DataRefused: the server refuses DATA, or the message.
+        """
+        link = self._require_link()
+        payload = await payload_of(message)
+        reply = await link.ask(commands.Data(), "data_start")
+        if not reply.is_intermediate:
+            raise DataRefused(
+                "the server refused DATA",
+                reply=reply,
+                command="DATA",
+                phase="data_start",
+            )
+        return make_result(link, self._results, await send_content(link, payload))
+
+    @exclusive
+    async def bdat(self, data: bytes, *, is_last: bool = False) -> SendResult:
+        """Say BDAT with a chunk of a message behind it (RFC 3030 section 2).
+
+        Args:
+            data: octets, sent as they are; text must have CRLF line ends.
+            is_last: whether the message ends with it.
+
+        Returns:
+            What became of the chunk, or of the message if it was the last.
+
+        Raises:
+            DataRefused: the server refuses the chunk, or the message.
+            NotSupported: the server does not offer CHUNKING.
+        """
+        link = self._require_link()
+        self._require_extension("CHUNKING", "BDAT")
+        link.machine.send_chunk(data, is_last=is_last)
+        link.is_end_sent = is_last
+        await link.flush()
+        phase = "data_end" if is_last else "data_block"
+        replies = [await link.next_reply(phase)]
+        while link.machine.is_waiting:
+            replies.append(await link.next_reply(phase))
+        link.is_end_sent = False
+        if is_last:
+            return make_result(link, self._results, replies)
+        (reply,) = replies
+        if not reply.is_positive:
+            raise DataRefused(
+                "the server refused the chunk",
+                reply=reply,
+                command="BDAT",
+                phase="data_block",
+            )
+        return SendResult(reply, tuple(self._results))
+
+    @exclusive
+    async def reset(self) -> Reply:
+        """Say RSET: forget the transaction (RFC 5321 section 4.1.1.5)."""
+        return await self._ask(commands.Rset())
+
+    @exclusive
+    async def verify(self, text: str) -> Reply:
+        """Say VRFY: is this a mailbox? (RFC 5321 section 4.1.1.6).
+
+        Args:
+            text: a user or a mailbox.
+
+        Returns:
+            The reply; 252 says that the server will not tell.
+
+        Raises:
+            CommandRefused: the server says no.
+        """
+        return await self._ask(commands.Vrfy(text))
+
+    @exclusive
+    async def expand(self, text: str) -> Reply:
+        """Say EXPN: who is on this list? (RFC 5321 section 4.1.1.7).
+
+        Args:
+            text: a mailing list.
+
+        Returns:
+            The reply, with one member a line.
+
+        Raises:
+            CommandRefused: the server says no.
+        """
+        return await self._ask(commands.Expn(text))
+
+    @exclusive
+    async def etrn(self, node: str) -> Reply:
+        """Say ETRN: send me what you hold for a node (RFC 1985 section 5).
+
+        Args:
+            node: a domain; with ``@`` before it, all domains below it too; or ``#``
+                and the name of a queue.
+
+        Returns:
+            The reply: 250, or 251 to 253 if the server says how many messages wait.
+
+        Raises:
+            CommandRefused: the server says no.
+            NotSupported: it does not offer ETRN.
+            ValueError: there can be no such node.
+        """
+        self._require_link()
+        self._require_extension("ETRN", "ETRN")
+        return await self._ask(commands.Etrn(node))
+
+    @exclusive
+    async def noop(self, text: str = "") -> Reply:
+        """Say NOOP: are you there? (RFC 5321 section 4.1.1.9).
+
+        Args:
+            text: without meaning.
+
+        Raises:
+            CommandRefused: the server says no.
+        """
+        return await self._ask(commands.Noop(text))
+
+    @exclusive
+    async def help(self, topic: str = "") -> Reply:
+        """Say HELP (RFC 5321 section 4.1.1.8).
+
+        Args:
+            topic: maybe a command.
+
+        Raises:
+            CommandRefused: the server says no.
+        """
+        return await self._ask(commands.Help(topic))
+
+    @exclusive
+    async def xclient(self, attributes: Mapping[str, str | None]) -> Reply:
+        """Say XCLIENT: speak for another client, to Postfix; then EHLO again.
+
+        Args:
+            attributes: such as ``{"ADDR": "192.0.2.1", "NAME": None}``; None is
+                unknown.
+
+        Returns:
+            The reply.
+
+        Raises:
+            CommandRefused: the server says no.
+            NotSupported: the server does not offer it.
+        """
+        link = self._require_link()
+        self._require_extension("XCLIENT", "XCLIENT")
+        argument = " ".join(
+            f"{name}={_xclient_value(value)}" for name, value in attributes.items()
+        )
+        reply = await self._ask(commands.Raw("XCLIENT", argument))
+        await self._hello(link, None)
+        return reply
+
+    @exclusive
+    async def execute(self, verb: str, argument: str = "") -> Reply:
+        """Say any command, and return whatever it is answered with.
+
+        Args:
+            verb: letters, digits and hyphens.
+            argument: all that follows it.
+
+        Returns:
+            The reply, refusals included.
+
+        Raises:
+            UnsafeOctets: the argument holds a control character.
+        """
+        return await self._require_link().ask(commands.Raw(verb.upper(), argument))
+
+    async def _ask(self, command: commands.Command) -> Reply:
+        reply = await self._require_link().ask(command)
+        return await self._require_positive(reply, command.verb)
+
+    async def _require_positive(self, reply: Reply, verb: str) -> Reply:
+        if not reply.is_positive:
+            raise CommandRefused(
+                f"the server refused {verb}",
+                reply=reply,
+                command=verb,
+                phase="command",
+            )
+        return reply
+
+
+def require_private(link: Link, options: MailOptions) -> None:
+    """Refuse REQUIRETLS where nobody knows who listens (RFC 8689 section 2)."""
+    if options.requiretls and not (link.channel.tls and link.channel.tls.is_verified):
+        raise NotSupported(
+            "REQUIRETLS needs a connection under TLS, with a verified certificate",
+            command="MAIL",
+            phase="mail",
+        )
+
+
+def _xclient_value(value: str | None) -> str:
+    """Write an attribute of XCLIENT."""
+    if value is None:
+        return "[UNAVAILABLE]"
+    return encode_xtext(value.encode()).decode("ascii")
