@@ -176,6 +176,10 @@ class BadSyntax(Refuse, ValueError):
             text,
         )
 
+    def __str__(self) -> str:
+        # Who reads it gave the octets, and asked no server.
+        return self.text
+
 
 class BadAddress(BadSyntax):
     """A mailbox, path, domain or address literal that breaks its grammar."""
@@ -322,8 +326,9 @@ class PhaseTimeout(ConnectionLost, TimeoutError):
 class TLSFailed(ConnectionLost):
     """The TLS handshake failed; nothing was sent in clear after it.
 
-    Temporary by default, as in Postfix: an attacker on the path must not be able to
-    bounce mail.
+    Temporary, unless it failed for the server's certificate: that wants somebody to
+    look at it. What keeps a queue should go on trying even so, since an attacker on the
+    path can show a wrong certificate, and must not be able to bounce mail.
     """
 
 

@@ -11,7 +11,8 @@
     == TIMEOUT ==           the server says nothing until time is up
     == WAIT 10 ==           seconds pass before what follows
     == TLS ==               the client must start TLS
-    == TLS FAILS ==         the handshake fails
+    == TLS FAILS ==         the handshake fails for the certificate
+    == TLS BREAKS ==        the connection ends in the handshake
     == UNREADABLE ==        from here on writes fail
 
 The client's octets are compared as one stream, so a test says what is sent; in how many
@@ -151,6 +152,8 @@ class ScriptedChannel:
         kind = self.steps.pop(0)[0]
         if kind == "TLS FAILS":
             raise ssl.SSLCertVerificationError("certificate verify failed")
+        if kind == "TLS BREAKS":
+            raise ConnectionResetError("reset by peer")
         if kind == "TIMEOUT":
             raise TimeoutError
         assert kind == "TLS", f"the client starts TLS; the script has {kind}"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from smtpx.client import authentication
+from smtpx.client.aio import AsyncClient
+from smtpx.client.blocking import Client
 from smtpx.client.conversation import Conversation
 from smtpx.client.options import Auth, ClientOptions
 from smtpx.errors import (
     AuthenticationFailed,
     ConnectionLost,
     NotSupported,
+    OutOfStep,
     SASLError,
 )
 from smtpx.sasl import registry
@@ -326,3 +330,95 @@ def test_secrets_show_nowhere() -> None:
         assert "AHVzZXIAc2VjcmV0" not in text
     assert "C: AUTH PLAIN ***" in log
     assert log.count("C: ***") == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "S: 535 5.7.8 no user with the password secret",
+        "S: 535-5.7.8 wrong:\nS: 535 5.7.8 AHVzZXIAc2VjcmV0",
+        "S: 535 5.7.8 c2VjcmV0 is wrong",
+        "S: password secret is wrong",
+    ],
+)
+def test_server_that_repeats_the_password(said: str) -> None:
+    log: list[str] = []
+    options = replace(OPEN, wire_log=log.append, mechanisms=("PLAIN", "LOGIN"))
+    scripted = Scripted(
+        hello("AUTH PLAIN LOGIN") + PLAIN + "S: 504 no\n" + LOGIN + said,
+        options=options,
+        auth=("user", "secret"),
+    )
+    if "c2VjcmV0" not in said:
+        scripted = Scripted(
+            hello("AUTH PLAIN LOGIN") + PLAIN + said,
+            options=options,
+            auth=("user", "secret"),
+        )
+    with pytest.raises((AuthenticationFailed, OutOfStep)) as caught:
+        scripted.connect()
+    error = caught.value
+    shown = [str(error), repr(error), repr(error.__dict__), *log]
+    shown += ["".join(traceback.format_exception(error))]
+    for text in shown:
+        for secret in ("secret is", "password secret", "c2VjcmV0", "AHVzZXIA"):
+            assert secret not in text
+    if isinstance(error, AuthenticationFailed):
+        assert error.smtp_code == 535
+        assert "not shown" in str(error)
+        assert "S: 535 5.7.8 (not shown, as it repeats what was sent in secret)" in log
+    else:
+        assert "a malformed reply to AUTH, not shown" in str(error)
+
+
+def test_replies_are_shown_again_after_auth() -> None:
+    scripted = connected(
+        hello("AUTH PLAIN") + PLAIN + "S: 235 ok\nC: NOOP\nS: 250 a secret of nobody"
+    )
+    scripted(login)
+    assert scripted(Conversation.noop).text == "a secret of nobody"
+
+
+def test_empty_password_hides_nothing() -> None:
+    scripted = Scripted(
+        hello("AUTH EXTERNAL") + "C: AUTH EXTERNAL =\nS: 535 wrong",
+        options=OPEN,
+        auth=Auth(""),
+    )
+    with pytest.raises(AuthenticationFailed, match="535 wrong"):
+        scripted.connect()
+
+
+# --- What to do next. ---
+
+
+@pytest.mark.parametrize(
+    ("script", "url", "text"),
+    [
+        (hello("STARTTLS"), "smtp+plain://mx.test", r"but STARTTLS: .*smtp\+starttls"),
+        (hello(), "smtp+plain://mx.test", r"nor STARTTLS: .* smtps://"),
+        ("== TLS ==\n" + hello(), "smtps://mx.test", r"^the server offers no AUTH$"),
+    ],
+)
+def test_no_auth_says_where_there_may_be(script: str, url: str, text: str) -> None:
+    scripted = Scripted(script, url=url, auth=("user", "secret"))
+    with pytest.raises(NotSupported, match=text):
+        scripted.connect()
+
+
+@pytest.mark.parametrize(
+    "auth", ["user:secret", ["user", "secret"], {"user": "secret"}]
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_auth_of_a_wrong_type_fails_at_once(
+    kind: type[Client | AsyncClient], auth: object
+) -> None:
+    with pytest.raises(TypeError, match=r"pair \(user, password\)") as caught:
+        kind("smtp://mx.test", auth=auth)  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+
+
+def test_auth_of_three_items_fails_at_once() -> None:
+    with pytest.raises(ValueError, match="not 3 items") as caught:
+        Client("smtp://mx.test", auth=("user", "secret", "x"))  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)

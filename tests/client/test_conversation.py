@@ -306,10 +306,24 @@ def test_failed_handshake_closes_and_never_goes_on_in_clear(url: str) -> None:
     scripted = Scripted(script, url=url)
     with pytest.raises(TLSFailed, match="certificate verify failed") as caught:
         scripted.connect()
+    # It does not get right by waiting, and somebody can do something about it.
+    assert not caught.value.is_temporary
+    assert "connection is lost" not in str(caught.value)
+    assert "tls_context" in str(caught.value)
     assert caught.value.phase == "tls"
     assert isinstance(caught.value.__cause__, ssl.SSLError)
     assert scripted.channel.is_aborted
     scripted.require_end()
+
+
+def test_handshake_that_breaks_may_work_later() -> None:
+    script = hello("STARTTLS") + "C: STARTTLS\nS: 220 go\n== TLS BREAKS =="
+    scripted = Scripted(script, url="smtp://mx.test:587")
+    with pytest.raises(TLSFailed, match=r"^the TLS handshake failed: ") as caught:
+        scripted.connect()
+    assert caught.value.is_temporary
+    assert caught.value.phase == "tls"
+    assert scripted.channel.is_aborted
 
 
 def test_handshake_that_takes_too_long() -> None:

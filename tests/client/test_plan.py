@@ -11,7 +11,7 @@ import pytest
 from smtpx.client.message import make_payload
 from smtpx.client.options import Chunking, ClientOptions
 from smtpx.client.plan import Offered, Order, Plan, make_plan
-from smtpx.errors import Delivery, MessageTooLarge, NotSupported
+from smtpx.errors import BadParameter, Delivery, MessageTooLarge, NotSupported
 from smtpx.wire.address import Mailbox
 from smtpx.wire.capabilities import Capabilities
 from smtpx.wire.commands import parse_raw
@@ -167,7 +167,6 @@ def test_domain_alone_is_written_in_a_labels() -> None:
         (MailOptions(body=BodyType.SEVENBIT), None, ("8BITMIME",)),
         (MailOptions(body=BodyType.EIGHTBITMIME), None, ("8BITMIME",)),
         (MailOptions(body=BodyType.BINARYMIME), None, ("BINARYMIME", "CHUNKING")),
-        (MailOptions(extra={"XFOO": "1"}), None, ("XFOO",)),
         (MailOptions(), RcptOptions(notify=(Notify.NEVER,)), ("DSN",)),
         (
             MailOptions(),
@@ -181,13 +180,22 @@ def test_option_needs_its_extension(
 ) -> None:
     order = order_with(options, *[rcpt_options] if rcpt_options else [])
     payload = step(make_payload(ASCII))
-    made = make_plan(order, payload, offered(*keywords), OPTIONS)
-    assert made.mail.options.extra == options.extra
+    make_plan(order, payload, offered(*keywords), OPTIONS)
     for missing in keywords:
         server = offered(*set(keywords) - {missing})
         with pytest.raises(NotSupported, match=missing) as caught:
             make_plan(order, payload, server, OPTIONS)
         assert caught.value.phase == "mail"
+
+
+@pytest.mark.parametrize("keywords", [(), ("XFOO",)])
+def test_parameter_that_nobody_registered_is_the_callers_mistake(
+    keywords: tuple[str, ...],
+) -> None:
+    order = order_with(MailOptions(extra={"XFOO": "1"}))
+    payload = step(make_payload(ASCII))
+    with pytest.raises(BadParameter, match=r"parameter XFOO of MAIL: .* register"):
+        make_plan(order, payload, offered(*keywords), OPTIONS)
 
 
 def test_extension_of_ones_own_is_one_row() -> None:

@@ -68,3 +68,20 @@ def test_unix_socket(tmp_path: Path) -> None:
         assert channel.peer == f"unix:{path}"
         assert channel.local == "unix:"
         channel.abort()
+
+
+def test_interrupt_while_connecting_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[socket.socket] = []
+
+    class Interrupted(socket.socket):
+        def connect(self, address: object) -> None:
+            made.append(self)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(socket, "socket", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        blocking.connect_tcp("127.0.0.1", 25, timeout=30)
+    (sock,) = made
+    assert sock.fileno() == -1

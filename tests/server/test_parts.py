@@ -33,6 +33,16 @@ def body_of(*blocks: bytes) -> tuple[Body, list[int]]:
     return body, taken
 
 
+def test_what_a_body_shows_of_itself() -> None:
+    body, _ = body_of(b"secret")
+    assert repr(body) == "<Body open, 6 octets received>"
+    body.finish()
+    assert repr(body) == "<Body complete, 6 octets received>"
+    body, _ = body_of()
+    body.abort("gone")
+    assert repr(body) == "<Body aborted, 0 octets received>"
+
+
 def test_blocks_come_as_they_arrived() -> None:
     async def scenario() -> None:
         first, second = b"a" * 5_000, b"b" * 9_000
@@ -320,6 +330,7 @@ def test_statuses_are_of_their_recipients() -> None:
     statuses = Statuses(recipients, lambda index, reply: told.append((index, reply)))
     statuses.set(recipients[1], Reply(250))
     assert told == [(1, Reply(250))]
+    assert repr(statuses) == "<Statuses for b@mx.test, b@mx.test>"
     for index in (1, 2, -1):
         with pytest.raises(ValueError, match="no recipient of this message"):
             statuses.set(Recipient(mailbox, RcptOptions(), index), Reply(250))

@@ -7,6 +7,7 @@ import dataclasses
 import pickle
 import re
 from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,9 @@ from smtpx.wire.address import (
     take_forward_path,
     take_reverse_path,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ATEXT = (
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-/=?^_`{|}~"
@@ -368,6 +372,26 @@ def test_lone_surrogates_are_refused(local_part: str) -> None:
 
 
 # --- mailboxes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Mailbox.parse("bob"), "bob is no mailbox: no domain: bob"),
+        (lambda: Mailbox("a b", "c.d"), "a b@c.d is no mailbox: unexpected:  b"),
+        (lambda: Mailbox.parse("a@-"), "a@- is no mailbox: bad domain: -"),
+        (lambda: Mailbox.parse("a\n@b"), "a\\n@b is no mailbox: no domain: a\\n@b"),
+    ],
+)
+def test_error_is_a_sentence_about_the_address(
+    make: Callable[[], Mailbox], text: str
+) -> None:
+    """Who calls it asked no server, so no reply code stands there."""
+    with pytest.raises(BadAddress) as caught:
+        make()
+    assert str(caught.value) == text
+    assert (caught.value.code, caught.value.enhanced) == (501, "5.1.3")
+    assert caught.value.__suppress_context__
 
 
 def test_mailbox_is_a_frozen_value() -> None:

@@ -285,5 +285,5 @@ def test_base64_has_one_form(octets: bytes) -> None:
 def test_bad_base64_is_not_shown() -> None:
     with pytest.raises(BadSyntax) as caught:
         decode_base64(b"c2VjcmV0!")
-    assert str(caught.value) == "501 5.5.2 bad base64"
+    assert str(caught.value) == "bad base64"
     assert caught.value.__context__ is None

@@ -18,9 +18,11 @@ from smtpx.net.channel import ip_of
 from smtpx.sasl.mechanism import ClientContext, Credentials, Proof
 from smtpx.sasl.registry import CLIENT_MECHANISMS
 from smtpx.wire import commands
-from smtpx.wire.octets import decode_base64
+from smtpx.wire.octets import decode_base64, encode_base64
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from smtpx.client.link import Link
     from smtpx.client.options import Auth, ClientOptions, Secret
     from smtpx.sasl.mechanism import ClientMechanism
@@ -60,12 +62,23 @@ async def authenticate(link: Link, auth: Auth, options: ClientOptions) -> Reply:
     """
     wanted = _wanted(auth, options)
     names = _choose(link, wanted, options)
-    secret = auth.password if auth.token is None else auth.token
-    credentials = Credentials(auth.user, await _ask(secret), auth.authorize_as)
+    secret = await _ask(auth.password if auth.token is None else auth.token)
+    credentials = Credentials(auth.user, secret, auth.authorize_as)
+    contexts = {name: _context(link, name, wanted) for name in names}
+    link.machine.secrets = (secret,) if secret else ()
+    try:
+        return await _try_each(link, contexts, credentials)
+    finally:
+        link.machine.secrets = ()
+
+
+async def _try_each(
+    link: Link, contexts: Mapping[str, ClientContext], credentials: Credentials
+) -> Reply:
+    """Try mechanisms by name until one is accepted, or the credentials are refused."""
     attempts: list[tuple[str, Reply]] = []
-    reason = f"authentication as {auth.user!r} failed"
-    for name in names:
-        context = _context(link, name, wanted)
+    reason = f"authentication as {credentials.user!r} failed"
+    for name, context in contexts.items():
         mechanism = CLIENT_MECHANISMS[name](credentials, context)
         try:
             initial_response = mechanism.start()
@@ -87,7 +100,7 @@ def _choose(link: Link, wanted: list[str], options: ClientOptions) -> list[str]:
     """Return the mechanisms to try, in order."""
     offered = link.machine.capabilities.auth_mechanisms
     if not offered:
-        raise NotSupported("the server offers no AUTH", command="AUTH", phase="command")
+        raise NotSupported(_why_no_auth(link), command="AUTH", phase="command")
     common = [name for name in wanted if name in offered]
     if not common:
         raise AuthenticationFailed(
@@ -104,6 +117,20 @@ def _choose(link: Link, wanted: list[str], options: ClientOptions) -> list[str]:
             phase="command",
         )
     return safe
+
+
+def _why_no_auth(link: Link) -> str:
+    if link.channel.tls is not None:
+        return "the server offers no AUTH"
+    if "STARTTLS" in link.machine.capabilities:
+        return (
+            "the server offers no AUTH in plaintext, but STARTTLS: turn to TLS first, "
+            "as with smtp+starttls://"
+        )
+    return (
+        "the server offers no AUTH in plaintext, nor STARTTLS: it may under TLS, on "
+        "the port for smtps://"
+    )
 
 
 def _wanted(auth: Auth, options: ClientOptions) -> list[str]:
@@ -168,6 +195,7 @@ async def _exchange(
     Raises:
         AuthenticationFailed: the server broke the mechanism's rules.
     """
+    _hide(link, mechanism, initial_response)
     reply = await link.ask(commands.Auth(mechanism.name, initial_response))
     while reply.is_intermediate:
         try:
@@ -183,6 +211,7 @@ async def _exchange(
                 attempts=attempts,
                 phase="command",
             ) from None
+        _hide(link, mechanism, response)
         reply = await _respond(link, response)
     if reply.is_positive:
         try:
@@ -195,6 +224,12 @@ async def _exchange(
                 phase="command",
             ) from None
     return reply
+
+
+def _hide(link: Link, mechanism: ClientMechanism, response: bytes | None) -> None:
+    """Have no reply repeat a response that shows the password."""
+    if mechanism.shows_password and response:
+        link.machine.secrets += (encode_base64(response).decode("ascii"),)
 
 
 async def _respond(link: Link, response: bytes | None) -> Reply:

@@ -7,6 +7,7 @@ say what the client was doing, and whether the server may have the message.
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Protocol
 
 from smtpx.core.client import Asked, ClientMachine
@@ -72,6 +73,18 @@ def own_error(error: BaseException) -> BaseException:
     if isinstance(error, SourceError) and error.__cause__ is not None:
         return error.__cause__
     return error
+
+
+def _tls_failed(error: Exception) -> TLSFailed:
+    """Say why there is no TLS. A wrong certificate does not get right by waiting."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = (
+            f"the server's certificate does not prove its name: {error}; options are "
+            "server_hostname, if it has another name, and tls_context, to trust its "
+            "authority"
+        )
+        return TLSFailed(text, phase="tls", is_temporary=False)
+    return TLSFailed(f"the TLS handshake failed: {error}", phase="tls")
 
 
 class Link:
@@ -206,10 +219,10 @@ class Link:
                 text = f"the time for the whole call was up in phase {phase}"
             return PhaseTimeout(text, phase=phase, delivery=delivery)
         if isinstance(error, EOFError | OSError):
-            kind = TLSFailed if phase == "tls" else ConnectionLost
-            return kind(
+            lost = ConnectionLost(
                 f"the connection is lost: {error}", phase=phase, delivery=delivery
             )
+            return _tls_failed(error) if phase == "tls" else lost
         return error
 
     def abort(self) -> None:

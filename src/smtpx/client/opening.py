@@ -113,13 +113,14 @@ class Opening:
             target = parse_url(url, default_scheme=scheme)
         if self._is_lmtp and not target.is_lmtp:
             raise ValueError("an LMTP client takes lmtp:// or lmtp+unix://")
-        if auth is None and target.user is not None:
-            auth = Auth(target.user, target.password or "")
+        credentials = _credentials_of(auth)
+        if credentials is None and target.user is not None:
+            credentials = Auth(target.user, target.password or "")
         self._runtime = runtime
         self._target = target
         self._options = options
         self._tls_mode = target.tls if options.tls is None else options.tls
-        self._credentials = Auth(*auth) if isinstance(auth, tuple) else auth
+        self._credentials = credentials
         self._socket = socket
         self._has_socket = socket is not None
         self._lock = runtime.lock()
@@ -396,6 +397,23 @@ def describe(client: Opening) -> str:
     if not target.host and target.path is None:
         where = "socket" if link is None else link.channel.peer
     return f"{where}: {'closed' if link is None else link.machine.state}"
+
+
+def _credentials_of(auth: object) -> Auth | None:
+    """Check what a caller gave, of any type, early, and show nothing of it."""
+    if auth is None or isinstance(auth, Auth):
+        return auth
+    if not isinstance(auth, tuple):
+        raise TypeError(
+            "auth is a pair (user, password) or an smtpx.Auth, not of the type "
+            f"{type(auth).__name__}"
+        )
+    if len(auth) != 2:
+        raise ValueError(
+            f"auth is a pair (user, password), not {len(auth)} items; smtpx.Auth "
+            "takes more"
+        )
+    return Auth(*auth)
 
 
 def _default_hello_name(channel: Channel) -> str:

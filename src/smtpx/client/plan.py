@@ -155,7 +155,13 @@ def check_options(
         # SIZE is for the server's information only: it is left out where unknown.
         if value is None or value is False or value == () or name == "size":
             continue
-        sources = needs.get(name, [name])
+        sources = needs.get(name)
+        if sources is None:
+            raise BadParameter(
+                f"no extension has a parameter {name} of {command}: write it in upper "
+                "case, and register its extension by the option registry",
+                code=555,
+            )
         if not any(keyword in keywords for keyword in sources):
             raise _not_offered(sources[0], f"option {name}")
     try:

@@ -51,13 +51,13 @@ from smtpx.wire.extensions import DEFAULT_REGISTRY
 from smtpx.wire.framing import DotEncoder
 from smtpx.wire.octets import encode_base64
 from smtpx.wire.options import ASCII_ONLY, EncodeContext
-from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, ReplyDecoder
+from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, Reply, ReplyDecoder
 
 if TYPE_CHECKING:
     from smtpx.core.trace import WireLog
     from smtpx.wire.extensions import Registry
     from smtpx.wire.params import ParameterTable
-    from smtpx.wire.replies import Reply, ReplyLimits
+    from smtpx.wire.replies import ReplyLimits
 
 __all__ = ["Asked", "ClientMachine", "Question"]
 
@@ -98,6 +98,9 @@ _AHEAD: Final = {
     if (state, trigger) in CLIENT_TRANSITIONS
 }
 _CODE_CLOSING: Final = 421
+
+# In place of a text that repeated a password.
+_HIDDEN: Final = "(not shown, as it repeats what was sent in secret)"
 
 # The triggers whose replies say more than yes or no.
 _TEACHING: Final = frozenset(
@@ -143,6 +146,9 @@ class ClientMachine:
         mails: how many MAIL commands were sent (RFC 9422 section 4.1).
         domains: of the recipients that were named, in lower case (RFC 9422 section
             4.3); empty unless the server limits them.
+        secrets: while any are set, a final reply that holds one loses its text before
+            it goes to the log or an error: there are servers that repeat the password
+            that they refuse.
     """
 
     __slots__ = (
@@ -164,6 +170,7 @@ class ClientMachine:
         "is_lmtp",
         "mails",
         "may_pipeline",
+        "secrets",
         "state",
     )
 
@@ -187,6 +194,7 @@ class ClientMachine:
         self._decoder = ReplyDecoder(limits)
         self._encoder = DotEncoder()
         self._out: list[bytes] = []
+        self.secrets: tuple[str, ...] = ()
         # What was asked and not answered yet, each with its verb.
         self._pending: deque[tuple[Question, str]] = deque(
             [(Asked.GREETING, Asked.GREETING.value)]
@@ -343,9 +351,13 @@ class ClientMachine:
             reply = self._decoder.next_reply()
         except BadReply:
             self.break_off()
+            if self.secrets:
+                raise BadReply("a malformed reply to AUTH, not shown") from None
             raise
         if reply is None:
             return None
+        if self.secrets:
+            reply = self._without_secrets(reply)
         if self._log is not None:
             self._log.server_octets(reply.encode())
         if not self._pending:
@@ -425,6 +437,18 @@ class ClientMachine:
         if code == _CODE_CLOSING:
             self._pull(ClientTrigger.END)
         return question, reply
+
+    def _without_secrets(self, reply: Reply) -> Reply:
+        """Take away the text of a reply that repeats a secret.
+
+        All of it: where in a text it stood, and how often, tells something too.
+        """
+        # The data of a challenge is the mechanism's, and never in the log.
+        if reply.is_intermediate or not any(
+            secret in line for secret in self.secrets for line in reply.lines
+        ):
+            return reply
+        return Reply(reply.code, reply.enhanced, _HIDDEN)
 
     def _has_more_statuses(self, verb: str) -> bool:
         """Say whether the end of a message gets further replies (LMTP)."""

@@ -354,6 +354,9 @@ def connect_tcp(
         except OSError as failure:
             sock.close()
             error = failure
+        except BaseException:
+            sock.close()
+            raise
     if error is None:
         raise OSError(f"{host} has no address")
     raise error

@@ -57,6 +57,12 @@ class Body:
         self.buffered = 0
         self.octets_received = 0
 
+    def __repr__(self) -> str:
+        state = (
+            "aborted" if self.is_aborted else "complete" if self.is_ended else "open"
+        )
+        return f"<Body {state}, {self.octets_received} octets received>"
+
     def __aiter__(self) -> Body:
         """Iterate over the blocks; there is one stream, so begin once."""
         return self

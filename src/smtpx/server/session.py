@@ -143,6 +143,10 @@ class Statuses:
         self.recipients = recipients
         self._set = set_status
 
+    def __repr__(self) -> str:
+        names = ", ".join(str(recipient.mailbox) for recipient in self.recipients)
+        return f"<Statuses for {names}>"
+
     def set(self, recipient: Recipient, reply: Reply) -> None:
         """Give one recipient its reply.
 

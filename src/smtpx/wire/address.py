@@ -352,6 +352,11 @@ def quote_local_part(text: str) -> str:
     return taken
 
 
+def _no_mailbox(text: str, error: BadAddress) -> BadAddress:
+    """Make a sentence of what is wrong, for who gave the whole address."""
+    return BadAddress(f"{_escape(text)} is no mailbox: {error.text}")
+
+
 @dataclass(frozen=True, slots=True)
 class Mailbox:
     """An address to send mail to (RFC 5321 section 4.1.2).
@@ -368,9 +373,9 @@ class Mailbox:
 
     >>> Mailbox("bob", "example.com")
     Mailbox(local_part='bob', domain='example.com')
-    >>> Mailbox("bob> SIZE=1 <x", "example.com")
+    >>> Mailbox("bob> SIZE=1", "example.com")
     Traceback (most recent call last):
-    smtpx.errors.BadAddress: 501 5.1.3 unexpected: > SIZE=1 <x
+    smtpx.errors.BadAddress: bob> SIZE=1@example.com is no mailbox: unexpected: > SIZE=1
     """
 
     local_part: str
@@ -386,6 +391,12 @@ class Mailbox:
             and len(self.domain) <= MAX_DOMAIN_OCTETS
         ):
             return
+        try:
+            self._check_parts()
+        except BadAddress as error:
+            raise _no_mailbox(f"{self.local_part}@{self.domain}", error) from None
+
+    def _check_parts(self) -> None:
         octets = _encode(self.local_part)
         _, end = _take_local_part(octets, 0)
         _require_end(octets, end)
@@ -412,8 +423,11 @@ class Mailbox:
         usual = _take_usual_path(path, 0)
         if usual is not None and usual[1] == len(path):
             return usual[0]
-        mailbox, end = _take_mailbox(octets, 0, may_be_postmaster=True)
-        _require_end(octets, end)
+        try:
+            mailbox, end = _take_mailbox(octets, 0, may_be_postmaster=True)
+            _require_end(octets, end)
+        except BadAddress as error:
+            raise _no_mailbox(text, error) from None
         return mailbox
 
     @property

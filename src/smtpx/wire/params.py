@@ -241,7 +241,9 @@ def encode_parameters(
             return b"".join(parts)
     if given or extra:
         missing = ", ".join([*given, *extra])
-        raise BadParameter(f"the server offers no parameter for {missing}", code=555)
+        raise BadParameter(
+            f"no parameter for {missing} is both registered and offered", code=555
+        )
     return b""
 
 
