@@ -9,7 +9,6 @@ import logging
 import socket
 import stat
 import threading
-from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
@@ -18,19 +17,20 @@ from smtpx.net.binding import hash_end_point, own_certificates
 from smtpx.net.channel import format_address
 from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.server.connection import Connection
+from smtpx.server.counts import ConnectionCounts
 from smtpx.server.options import ServerOptions
 from smtpx.server.pump import Pump
 from smtpx.server.questions import can_answer
 from smtpx.server.session import ConnectionInfo, Session
 from smtpx.server.work import extensions_of
 from smtpx.wire import replies
-from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from smtpx.sasl.mechanism import ServerMechanism
+    from smtpx.wire.replies import Reply
 
 __all__ = ["Address", "Server"]
 
@@ -41,7 +41,6 @@ logger = logging.getLogger("smtpx.server")
 Address: TypeAlias = str | socket.socket
 
 _UNIX_PREFIX: Final = "unix:"
-_TOO_MANY_FROM_YOU: Final = Reply(421, "4.7.0", "too many connections from you")
 
 
 class Server:
@@ -97,9 +96,8 @@ class Server:
         self._unix_paths: list[tuple[Path, int]] = []
         self._bound: tuple[str, ...] = ()
         self._connections: set[Pump] = set()
-        self._count_by_host: dict[str, int] = {}
+        self._counts = ConnectionCounts(self.options)
         self._configs: dict[type[Session], ServerConfig] = {}
-        self._unlimited = [ip_network(n) for n in self.options.unlimited_networks]
         self._is_stopping = False
         self._all_gone: asyncio.Event | None = None
 
@@ -237,19 +235,8 @@ class Server:
         self._connections.add(connection)
         if self._all_gone is not None:
             self._all_gone.clear()
-        host = connection.info.peer_host
-        count = 0
-        if host is not None:
-            count = self._count_by_host[host] = self._count_by_host.get(host, 0) + 1
-        if self._is_stopping:
-            return replies.SHUTTING_DOWN
-        if len(self._connections) > self.options.max_connections:
-            return replies.TOO_MANY_CONNECTIONS
-        if count > self.options.max_connections_per_ip and not self._is_unlimited(
-            connection.info
-        ):
-            return _TOO_MANY_FROM_YOU
-        return None
+        refusal = self._counts.open(connection, connection.info.peer_host)
+        return replies.SHUTTING_DOWN if self._is_stopping else refusal
 
     def ended(self, connection: Pump) -> None:
         """Count a connection no more.
@@ -258,19 +245,11 @@ class Server:
             connection: whose session has ended.
         """
         self._connections.discard(connection)
-        host = connection.info.peer_host
-        if host is not None:
-            self._count_by_host[host] -= 1
-            if not self._count_by_host[host]:
-                del self._count_by_host[host]
+        self._counts.end(connection)
         if not self._connections and self._all_gone is not None:
             self._all_gone.set()
 
     # ------------------------------------------------------------------------ inside
-
-    def _is_unlimited(self, info: ConnectionInfo) -> bool:
-        ip = info.peer_ip
-        return ip is not None and any(ip in network for network in self._unlimited)
 
     @functools.cached_property
     def _can_bind(self) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field, fields
-from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from smtpx.core.limits import DEFAULT_LIMITS, Limits
 from smtpx.sasl.registry import DEFAULT_SERVER_MECHANISMS, SERVER_MECHANISMS
 from smtpx.sasl.scram_keys import DEFAULT_ITERATIONS
+from smtpx.server.networks import Networks, check_prefix_bits
 from smtpx.wire.extensions import DEFAULT_REGISTRY, ExtensionSettings, Registry
 from smtpx.wire.framing import BareNewline
 
@@ -101,7 +101,14 @@ class ServerOptions:
             default on most systems.
         max_connections_per_ip: at the same time from one address; 50 is Postfix's
             ``smtpd_client_connection_count_limit``.
-        unlimited_networks: clients to whom ``max_connections_per_ip`` does not apply.
+        max_connections_per_network: at the same time from one network, whose size the
+            next two tell. 200: it takes five networks to fill a server.
+        ipv4_prefix_bits: which IPv4 clients are one network: 24, what is routed in the
+            Internet as the least.
+        ipv6_prefix_bits: ... and IPv6 clients: 64, the least that a
+            network has, so that all addresses that one host may take are one.
+        unlimited_networks: clients to whom no limit on connections applies, but that in
+            all.
         read_ahead_octets: how much of a message is held for a handler that lags.
         backlog: connections that wait for ``accept``.
         wire_log: gets the id of a session and a line of its dialogue, secrets hidden.
@@ -133,6 +140,9 @@ class ServerOptions:
     lenient_paths: bool = False
     max_connections: int = 1_000
     max_connections_per_ip: int = 50
+    max_connections_per_network: int = 200
+    ipv4_prefix_bits: int = 24
+    ipv6_prefix_bits: int = 64
     unlimited_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     read_ahead_octets: int = 65_536
     backlog: int = 1_024
@@ -142,8 +152,11 @@ class ServerOptions:
         if self.tls is None and (self.implicit_tls or self.require_tls):
             message = "implicit_tls and require_tls need tls: an ssl.SSLContext"
             raise ValueError(message)
-        for network in self.unlimited_networks:
-            ip_network(network)  # raises ValueError on a wrong one, now and not later
+        # These raise ValueError on a wrong one, now and not later.
+        Networks(self.unlimited_networks)
+        check_prefix_bits(
+            ipv4_bits=self.ipv4_prefix_bits, ipv6_bits=self.ipv6_prefix_bits
+        )
         strange = {n.upper() for n in self.auth_mechanisms} - SERVER_MECHANISMS.keys()
         if strange:
             message = (

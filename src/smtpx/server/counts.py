@@ -1,0 +1,130 @@
+"""How many connections there are: in all, of each address and of each network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from smtpx.server.networks import Networks, network_of
+from smtpx.wire import replies
+from smtpx.wire.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from smtpx.server.options import ServerOptions
+
+__all__ = ["ConnectionCounts"]
+
+_TOO_MANY_FROM_YOU: Final = Reply(421, "4.7.0", "too many connections from you")
+_TOO_MANY_FROM_NETWORK: Final = Reply(
+    421, "4.7.0", "too many connections from your network"
+)
+
+
+class ConnectionCounts:
+    """Counts connections, and tells with what to turn one away.
+
+    A connection that was turned away counts in all until its ``end``, since it holds a
+    descriptor as long. It does not count for its address and network: else a client
+    that is refused without end would shut out its neighbours. Nor do those of
+    ``unlimited_networks``.
+
+    Args:
+        options: of the server, for its limits.
+
+    >>> from smtpx import ServerOptions
+    >>> counts = ConnectionCounts(ServerOptions(max_connections_per_ip=1))
+    >>> counts.open("first", "192.0.2.1")
+    >>> counts.open("second", "192.0.2.1").text
+    'too many connections from you'
+    >>> counts.end("first"), counts.end("second"), counts.total
+    (None, None, 0)
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._unlimited = Networks(options.unlimited_networks)
+        # Where each counts, so that it is taken off where it was put; None: nowhere.
+        self._hosts: dict[Hashable, str | None] = {}
+        self._by_host: Counter[str] = Counter()
+        self._by_network: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        """How many connections there are."""
+        return len(self._hosts)
+
+    def open(self, connection: Hashable, host: str | None) -> Reply | None:
+        """Count a connection.
+
+        Args:
+            connection: which one, in any way.
+            host: the address it came from; None for one that has none, as on a unix
+                socket: it counts in all only.
+
+        Returns:
+            The reply to turn it away with, None if it may stay.
+        """
+        refusal = self.move(connection, host)
+        if self.total > self._options.max_connections:
+            return replies.TOO_MANY_CONNECTIONS
+        return refusal
+
+    def move(self, connection: Hashable, host: str | None) -> Reply | None:
+        """Count a connection to another address: a proxy told who the client is.
+
+        Args:
+            connection: as given to ``open``.
+            host: the address of the client.
+
+        Returns:
+            The reply to turn it away with, None if it may stay.
+        """
+        self.end(connection)
+        if host is None or host in self._unlimited:
+            self._hosts[connection] = None
+            return None
+        refusal = self._count(host)
+        self._hosts[connection] = host if refusal is None else None
+        return refusal
+
+    def end(self, connection: Hashable) -> None:
+        """Count a connection no more.
+
+        Args:
+            connection: as given to ``open``; one that does not count changes nothing.
+        """
+        host = self._hosts.pop(connection, None)
+        if host is not None:
+            _take(self._by_host, host)
+            _take(self._by_network, self._network_of(host))
+
+    def is_unlimited(self, host: str | None) -> bool:
+        """Tell whether an address is in ``unlimited_networks``."""
+        return host in self._unlimited
+
+    def _count(self, host: str) -> Reply | None:
+        """Count a connection of an address, or tell why it may not stay."""
+        options = self._options
+        network = self._network_of(host)
+        if self._by_host[host] >= options.max_connections_per_ip:
+            return _TOO_MANY_FROM_YOU
+        if self._by_network[network] >= options.max_connections_per_network:
+            return _TOO_MANY_FROM_NETWORK
+        self._by_host[host] += 1
+        self._by_network[network] += 1
+        return None
+
+    def _network_of(self, host: str) -> str:
+        options = self._options
+        return network_of(
+            host, ipv4_bits=options.ipv4_prefix_bits, ipv6_bits=options.ipv6_prefix_bits
+        )
+
+
+def _take(counter: Counter[str], key: str) -> None:
+    """Count one less; what is not counted is not kept, or a scan would fill memory."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -1,0 +1,66 @@
+"""IP networks: lists of them in options, and the one that an address belongs to."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+__all__ = ["Networks", "check_prefix_bits", "network_of"]
+
+
+class Networks:
+    """A list of networks, asked whether a client is in one of them.
+
+    Args:
+        networks: as ``192.0.2.0/24``, ``2001:db8::/32`` or a single address.
+
+    Raises:
+        ValueError: one is no network, or has bits behind its prefix.
+
+    >>> inner = Networks(["10.0.0.0/8", "::1"])
+    >>> "10.1.2.3" in inner, "::1" in inner, "11.0.0.1" in inner, None in inner
+    (True, True, False, False)
+    """
+
+    __slots__ = ("_networks",)
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(
+            ip_network(network) for network in networks
+        )
+
+    def __contains__(self, host: str | None) -> bool:
+        """Tell whether an IP address is in one of the networks; None never is."""
+        if host is None or not self._networks:
+            return False
+        ip: IPv4Address | IPv6Address = ip_address(host)
+        return any(ip in network for network in self._networks)
+
+
+def network_of(host: str, *, ipv4_bits: int, ipv6_bits: int) -> str:
+    """Return the network that an address is in, as text.
+
+    Args:
+        host: an IP address.
+        ipv4_bits: length of its prefix, if the address is an IPv4 one.
+        ipv6_bits: ... or an IPv6 one.
+
+    >>> network_of("192.0.2.77", ipv4_bits=24, ipv6_bits=64)
+    '192.0.2.0/24'
+    >>> network_of("2001:db8::a:0:0:1", ipv4_bits=24, ipv6_bits=64)
+    '2001:db8::/64'
+    """
+    bits = ipv6_bits if ":" in host else ipv4_bits
+    return str(ip_network((host, bits), strict=False))
+
+
+def check_prefix_bits(*, ipv4_bits: int, ipv6_bits: int) -> None:
+    """Raise ValueError if a prefix is longer than an address, or no number of bits."""
+    for name, bits, most in (("ipv4", ipv4_bits, 32), ("ipv6", ipv6_bits, 128)):
+        if not 0 <= bits <= most:
+            message = f"the prefix of {name} has 0 to {most} bits, not {bits}"
+            raise ValueError(message)
