@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         AuthenticationFailed,
         BadAddress,
         BadParameter,
+        BadProxyHeader,
         BadReply,
         BadSyntax,
         CommandRefused,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         ValidSince,
     )
     from smtpx.wire.params import Parameter
+    from smtpx.wire.preamble import ProxyHeader, ProxyTLS, ProxyTLV
     from smtpx.wire.registry import Extension, ExtensionSettings, Registry
     from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
 
@@ -82,6 +84,7 @@ __all__ = [
     "AuthenticationFailed",
     "BadAddress",
     "BadParameter",
+    "BadProxyHeader",
     "BadReply",
     "BadSyntax",
     "BareNewline",
@@ -121,6 +124,9 @@ __all__ = [
     "OutOfStep",
     "Parameter",
     "PhaseTimeout",
+    "ProxyHeader",
+    "ProxyTLS",
+    "ProxyTLV",
     "RcptOptions",
     "Recipient",
     "RecipientResult",
@@ -164,6 +170,7 @@ _NAMES = {
         "AuthenticationFailed",
         "BadAddress",
         "BadParameter",
+        "BadProxyHeader",
         "BadReply",
         "BadSyntax",
         "CommandRefused",
@@ -206,6 +213,7 @@ _NAMES = {
         "ValidSince",
     ),
     "smtpx.wire.params": ("Parameter",),
+    "smtpx.wire.preamble": ("ProxyHeader", "ProxyTLS", "ProxyTLV"),
     "smtpx.wire.registry": ("Extension", "ExtensionSettings", "Registry"),
     "smtpx.wire.replies": ("EnhancedCode", "Reply", "ReplyLimits"),
     "smtpx.sasl.mechanism": ("Credentials", "Identity"),

@@ -8,6 +8,7 @@
     │       ├── BadAddress           501 5.1.3; of a reverse path 501 5.1.7
     │       └── BadParameter         501 5.5.4; unknown ones 555 5.5.4
     ├── UnsafeOctets                 (ValueError) a control octet in an argument
+    ├── BadProxyHeader               (ValueError) a PROXY header not to be believed
     ├── BadReply                     a malformed reply, or one out of step
     ├── SASLError                    an authentication exchange went wrong
     ├── MessageAborted               the body that a handler reads was cut off
@@ -52,6 +53,7 @@ __all__ = [
     "AuthenticationFailed",
     "BadAddress",
     "BadParameter",
+    "BadProxyHeader",
     "BadReply",
     "BadSyntax",
     "CommandRefused",
@@ -207,6 +209,13 @@ class UnsafeOctets(SMTPXError, ValueError):
         super().__init__(f"{what} holds a control octet: {octets}")
         self.what = what
         self.octets = octets
+
+
+class BadProxyHeader(SMTPXError, ValueError):
+    """A PROXY header is malformed, or cannot be written as it is meant.
+
+    A server drops the connection: whom the proxy speaks for is not known.
+    """
 
 
 class BadReply(SMTPXError):
