@@ -1,10 +1,11 @@
 r"""The PROXY header, by which a proxy tells whom it speaks for (HAProxy's, v1 and v2).
 
-It comes before the first octet of the protocol proper, before TLS too. Version 1 is a
-line of text, version 2 is binary. Everything a server decides by the client's address
-rests on it, so the decoder is strict: what does not match the specification to the
-octet raises `smtpx.errors.BadProxyHeader`, and the connection is to be dropped. Whether
-there is a header is never guessed: a server knows from whom it wants one.
+It comes before the first octet of the protocol proper, before TLS too; so a server that
+speaks first, as SMTP's does (RFC 5321 section 3.1), says nothing until it came. Version
+1 is a line of text, version 2 is binary. Everything a server decides by the client's
+address rests on it, so the decoder is strict: what does not match the specification to
+the octet raises `smtpx.errors.BadProxyHeader`, and the connection is to be dropped.
+Whether there is a header is never guessed: a server knows from whom it wants one.
 
 The specification is ``doc/proxy-protocol.txt`` of HAProxy; its sections are cited as
 "PROXY section 2.1".
