@@ -30,6 +30,7 @@ from smtpx.errors import (
     NotSupported,
     OutOfStep,
     PhaseTimeout,
+    PoolUnavailable,
     RecipientsRefused,
     Refuse,
     SASLError,
@@ -73,6 +74,7 @@ TREE = {
     RecipientsRefused: (SendError, smtplib.SMTPRecipientsRefused),
     DataRefused: (SendError, smtplib.SMTPDataError),
     CommandRefused: (SendError, smtplib.SMTPResponseException),
+    PoolUnavailable: (SendError,),
     NotSupported: (SendError, smtplib.SMTPNotSupportedError),
 }
 

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from smtpx.client.aio import AsyncClient, AsyncLMTPClient, asend
+    from smtpx.client.aio_pool import ClientPool
     from smtpx.client.blocking import Client, LMTPClient, send
+    from smtpx.client.blocking_pool import BlockingClientPool
     from smtpx.client.options import Auth, Chunking, ClientOptions, Timeouts, TLSMode
+    from smtpx.client.pool_options import PoolOptions, PoolStatistics
     from smtpx.core.limits import Limits
     from smtpx.errors import (
         AuthenticationFailed,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
         NotSupported,
         OutOfStep,
         PhaseTimeout,
+        PoolUnavailable,
         RecipientsRefused,
         Refuse,
         SASLError,
@@ -88,6 +92,7 @@ __all__ = [
     "BadReply",
     "BadSyntax",
     "BareNewline",
+    "BlockingClientPool",
     "Body",
     "BodyType",
     "ByMode",
@@ -96,6 +101,7 @@ __all__ = [
     "Chunking",
     "Client",
     "ClientOptions",
+    "ClientPool",
     "CommandRefused",
     "ConnectError",
     "ConnectionInfo",
@@ -124,6 +130,9 @@ __all__ = [
     "OutOfStep",
     "Parameter",
     "PhaseTimeout",
+    "PoolOptions",
+    "PoolStatistics",
+    "PoolUnavailable",
     "ProxyHeader",
     "ProxyTLS",
     "ProxyTLV",
@@ -185,6 +194,7 @@ _NAMES = {
         "NotSupported",
         "OutOfStep",
         "PhaseTimeout",
+        "PoolUnavailable",
         "RecipientsRefused",
         "Refuse",
         "SASLError",
@@ -222,7 +232,9 @@ _NAMES = {
     "smtpx.core.limits": ("Limits",),
     "smtpx.net.tls": ("TLSInfo",),
     "smtpx.client.aio": ("AsyncClient", "AsyncLMTPClient", "asend"),
+    "smtpx.client.aio_pool": ("ClientPool",),
     "smtpx.client.blocking": ("Client", "LMTPClient", "send"),
+    "smtpx.client.blocking_pool": ("BlockingClientPool",),
     "smtpx.client.options": (
         "Auth",
         "Chunking",
@@ -230,6 +242,7 @@ _NAMES = {
         "TLSMode",
         "Timeouts",
     ),
+    "smtpx.client.pool_options": ("PoolOptions", "PoolStatistics"),
     "smtpx.server.body": ("Body",),
     "smtpx.server.listener": ("Server",),
     "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),

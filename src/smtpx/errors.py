@@ -27,6 +27,7 @@
         ├── RecipientsRefused        (smtplib.SMTPRecipientsRefused)
         ├── DataRefused              (smtplib.SMTPDataError)
         ├── CommandRefused           (smtplib.SMTPResponseException)
+        ├── PoolUnavailable          a pool has no connection to spare
         └── NotSupported             (smtplib.SMTPNotSupportedError)
 
 Errors carry data. The text is for people; a program reads the attributes. A client's
@@ -68,6 +69,7 @@ __all__ = [
     "NotSupported",
     "OutOfStep",
     "PhaseTimeout",
+    "PoolUnavailable",
     "RecipientsRefused",
     "Refuse",
     "SASLError",
@@ -476,6 +478,15 @@ class DataRefused(SendError, smtplib.SMTPDataError):
 
 class CommandRefused(SendError, smtplib.SMTPResponseException):
     """The server refused a command that no other class is for."""
+
+
+class PoolUnavailable(SendError):
+    """No connection of a pool was free in time, or too many calls wait for one.
+
+    Nothing was sent, and no server was asked.
+    """
+
+    DEFAULT_IS_TEMPORARY = True
 
 
 class NotSupported(SendError, smtplib.SMTPNotSupportedError):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient", "AsyncLMTPClient", "asend"]
 
 
-class _AsyncioRuntime:
+class AsyncioRuntime:
     """What a conversation needs of an event loop."""
 
     def clock(self) -> float:
@@ -84,7 +84,7 @@ class AsyncClient(Conversation):
         auth: AnyAuth | None = None,
         socket: sockets.socket | None = None,
     ) -> None:
-        super().__init__(_AsyncioRuntime(), url, options, auth, socket)
+        super().__init__(AsyncioRuntime(), url, options, auth, socket)
 
     async def __aenter__(self) -> Self:
         if not self.is_connected:

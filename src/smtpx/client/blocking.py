@@ -72,7 +72,7 @@ class _ThreadLock:
         self._lock.release()
 
 
-class _BlockingRuntime:
+class BlockingRuntime:
     """What a conversation needs of the operating system."""
 
     def clock(self) -> float:
@@ -136,7 +136,7 @@ class Client:
         socket: sockets.socket | None = None,
     ) -> None:
         self._conversation = self._conversation_type(
-            _BlockingRuntime(), url, options, auth, socket
+            BlockingRuntime(), url, options, auth, socket
         )
 
     def __enter__(self) -> Self:
@@ -161,6 +161,15 @@ class Client:
     def is_connected(self) -> bool:
         """Whether there is a connection that can be used, as far as is known here."""
         return self._conversation.is_connected
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a connection, and the server has not closed it.
+
+        It takes a look at what has arrived, not a round trip. On a connection on which
+        nothing was asked, that is the end, or a 421 that announces it.
+        """
+        return self._conversation.is_alive
 
     @property
     def capabilities(self) -> Capabilities:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from smtpx.net.tls import TLSInfo
     from smtpx.wire.replies import Reply
 
-__all__ = ["AnyAuth", "Opening", "describe", "exclusive"]
+__all__ = ["AnyAuth", "Opening", "abandon", "describe", "exclusive"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -137,6 +137,20 @@ class Opening:
     def is_connected(self) -> bool:
         """Whether there is a connection that can be used, as far as is known here."""
         return self._link is not None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a connection, and the server has not closed it.
+
+        It takes a look at what has arrived, not a round trip. On a connection on which
+        nothing was asked, that is the end, or a 421 that announces it.
+        """
+        link = self._link
+        return (
+            link is not None
+            and link.machine.is_in_step
+            and not link.channel.is_readable
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -397,6 +411,13 @@ def describe(client: Opening) -> str:
     if not target.host and target.path is None:
         where = "socket" if link is None else link.channel.peer
     return f"{where}: {'closed' if link is None else link.machine.state}"
+
+
+def abandon(client: Opening) -> None:
+    """Close at once, without a word to the server; also while a call is under way."""
+    link, client._link = client._link, None
+    if link is not None:
+        link.abort()
 
 
 def _credentials_of(auth: object) -> Auth | None:

@@ -1,0 +1,347 @@
+"""The pools against servers that lose connections, and under many callers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from smtpx.client.aio_pool import ClientPool
+from smtpx.client.blocking_pool import BlockingClientPool
+from smtpx.client.options import ClientOptions
+from smtpx.client.pool_options import PoolOptions
+from smtpx.errors import Delivery, PoolUnavailable, SendError
+from smtpx.server.listener import Server
+from smtpx.wire.envelope import SendResult
+from tests.client.unreliable import UnreliableServer
+
+if TYPE_CHECKING:
+    from tests.client.conftest import Inbox
+
+MESSAGES = 1_000
+BOB: dict[str, Any] = {"sender": "a@a.test", "recipients": "b@b.test"}
+SILENT: dict[str, Any] = {"sender": "silent@a.test", "recipients": "b@b.test"}
+CLIENT_OPTIONS = ClientOptions(hello_name="client.test")
+
+Outcome = SendResult | SendError
+
+
+def body(number: int) -> bytes:
+    return b"message %d\r\nmore\r\n" % number
+
+
+def open_descriptors() -> set[str]:
+    """List the sockets of this process."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:"):
+            found.add(target)
+    return found
+
+
+def require_exactly_once(
+    server: UnreliableServer, outcomes: dict[int, Outcome]
+) -> Counter[str]:
+    """Compare what callers were told with what the server took."""
+    told: Counter[str] = Counter()
+    for number, outcome in outcomes.items():
+        taken = server.taken[f"message {number}"]
+        if isinstance(outcome, SendResult):
+            told["delivered"] += 1
+            assert taken == 1, f"{number} was told delivered, and taken {taken} times"
+        elif outcome.delivery is Delivery.UNKNOWN:
+            told["unknown"] += 1
+            assert taken <= 1, f"{number} was taken {taken} times"
+        else:
+            told[str(outcome.delivery)] += 1
+            assert taken == 0, f"{number} was told {outcome!r}, and taken"
+    assert sum(server.taken.values()) <= len(outcomes)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("seed", "keywords"), [(1, ("PIPELINING",)), (2, ("PIPELINING", "CHUNKING"))]
+)
+def test_thousand_tasks_share_four_connections_that_break(
+    seed: int, keywords: tuple[str, ...]
+) -> None:
+    before = open_descriptors()
+    server = UnreliableServer(seed=seed, chance=0.03, keywords=keywords)
+    outcomes: dict[int, Outcome] = {}
+
+    async def send(pool: ClientPool, number: int) -> None:
+        try:
+            outcomes[number] = await pool.send(body(number), **BOB)
+        except SendError as error:
+            outcomes[number] = error
+
+    async def main() -> None:
+        options = PoolOptions(size=4, retry_delay=0.001)
+        async with ClientPool(
+            server.url, options=options, client_options=CLIENT_OPTIONS
+        ) as pool:
+            await asyncio.gather(*(send(pool, number) for number in range(MESSAGES)))
+            statistics = pool.statistics
+        assert len(asyncio.all_tasks()) == 1
+        assert statistics.connections <= 4
+        assert statistics.waiting == 0
+        told = require_exactly_once(server, outcomes)
+        assert statistics.delivered == told["delivered"]
+        assert statistics.unknown == told["unknown"]
+        assert statistics.not_sent == told["not sent"]
+        assert statistics.refused == told["refused"]
+        assert statistics.retried > 0
+
+    with server.running():
+        asyncio.run(main())
+    assert len(outcomes) == MESSAGES
+    assert sum(server.faults.values()) > 50
+    assert server.taken.total() > MESSAGES / 2
+    gc.collect()
+    assert open_descriptors() == before
+
+
+def test_fifty_threads_share_four_connections_that_break() -> None:
+    before = open_descriptors()
+    server = UnreliableServer(seed=3, chance=0.03)
+    outcomes: dict[int, Outcome] = {}
+
+    def send(pool: BlockingClientPool, number: int) -> None:
+        try:
+            outcomes[number] = pool.send(body(number), **BOB)
+        except SendError as error:
+            outcomes[number] = error
+
+    options = PoolOptions(size=4, retry_delay=0.001)
+    with (
+        server.running(),
+        BlockingClientPool(
+            server.url, options=options, client_options=CLIENT_OPTIONS
+        ) as pool,
+        ThreadPoolExecutor(50) as threads,
+    ):
+        for done in [threads.submit(send, pool, n) for n in range(MESSAGES)]:
+            done.result()
+        statistics = pool.statistics
+    assert len(outcomes) == MESSAGES
+    told = require_exactly_once(server, outcomes)
+    assert statistics.delivered == told["delivered"]
+    assert statistics.connections <= 4
+    assert statistics.retried > 0
+    gc.collect()
+    assert open_descriptors() == before
+
+
+def test_connections_that_a_server_closes_are_replaced_and_nobody_notices() -> None:
+    server = UnreliableServer(closes_after=1)
+
+    async def main() -> None:
+        async with ClientPool(server.url, client_options=CLIENT_OPTIONS) as pool:
+            for number in range(5):
+                await pool.send(body(number), **BOB)
+                await asyncio.to_thread(server.wait_until_closed)
+            assert pool.statistics.opened == 5
+            assert pool.statistics.replaced == 4
+
+    with server.running():
+        asyncio.run(main())
+        with BlockingClientPool(server.url, client_options=CLIENT_OPTIONS) as pool:
+            for number in range(5, 10):
+                pool.send(body(number), **BOB)
+                server.wait_until_closed()
+            assert pool.statistics.opened == 5
+    assert set(server.taken.values()) == {1}
+    assert server.taken.total() == 10
+
+
+def test_tasks_are_served_in_the_order_in_which_they_came(inbox: Inbox) -> None:
+    async def main() -> None:
+        options = PoolOptions(size=1)
+        async with ClientPool(server.addresses[0], options=options) as pool:
+            await asyncio.gather(
+                *(pool.send(body(number), **BOB) for number in range(30))
+            )
+
+    with Server(inbox).run_in_thread() as server:
+        asyncio.run(main())
+    assert [one.content for one in inbox.received] == [body(n) for n in range(30)]
+    assert inbox.connections == 1
+
+
+def test_a_cancelled_call_leaves_nothing_behind(inbox: Inbox) -> None:
+    """Whether it sends, waits, or has just been given a connection."""
+
+    async def main() -> None:
+        options = PoolOptions(size=1)
+        async with ClientPool(server.addresses[0], options=options) as pool:
+            sending = asyncio.create_task(pool.send(b"x", **SILENT))
+            waiting = [
+                asyncio.create_task(pool.send(body(number), **BOB))
+                for number in range(5)
+            ]
+            await asyncio.sleep(0)  # they join the queue
+            waiting[0].cancel()
+            waiting[3].cancel()
+            await asyncio.wait([waiting[0], waiting[3]])
+            assert pool.statistics.waiting == 3
+            sending.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert sending.cancelled()
+            statistics = pool.statistics
+            assert (statistics.connections, statistics.idle) == (1, 1)
+            assert (statistics.delivered, statistics.waiting) == (3, 0)
+
+            # Given a connection, and cancelled before it can know.
+            async with pool.client():
+                late = asyncio.create_task(pool.send(body(7), **BOB))
+                await asyncio.sleep(0)  # they join the queue
+            late.cancel()
+            await asyncio.wait([late])
+            assert late.cancelled()
+            await pool.send(body(8), **BOB)
+        assert len(asyncio.all_tasks()) == 1
+
+    with Server(inbox).run_in_thread() as server:
+        asyncio.run(main())
+    assert [one.content for one in inbox.received] == [body(n) for n in (1, 2, 4, 8)]
+
+
+def test_a_task_cancelled_with_a_place_that_was_made_for_it(inbox: Inbox) -> None:
+    """The connection that had to go for it goes all the same."""
+
+    async def main() -> None:
+        options = PoolOptions(size=1)
+        async with ClientPool(server.addresses[0], options=options) as pool:
+            async with pool.client():
+                other = f"smtp+plain://{other_server.addresses[0]}"
+                late = asyncio.create_task(pool.send(b"x", to=other, **BOB))
+                await asyncio.sleep(0)  # they join the queue
+            late.cancel()
+            await asyncio.wait([late])
+            assert pool.statistics.connections == 0
+            await pool.send(b"y", **BOB)
+
+    with (
+        Server(inbox).run_in_thread() as server,
+        Server(inbox).run_in_thread() as other_server,
+    ):
+        asyncio.run(main())
+    assert [one.content for one in inbox.received] == [b"y\r\n"]
+
+
+def test_closing_waits_for_calls_under_way_and_turns_away_the_others(
+    inbox: Inbox,
+) -> None:
+    async def main() -> None:
+        options = PoolOptions(size=1)
+        pool = ClientPool(server.addresses[0], options=options)
+        async with pool.client() as client:
+            waiting = asyncio.create_task(pool.send(b"x", **BOB))
+            await asyncio.sleep(0)  # they join the queue
+            closing = asyncio.create_task(pool.close())
+            with pytest.raises(PoolUnavailable, match="closed"):
+                await waiting
+            await client.send(b"under way", **BOB)
+            assert not closing.done()
+        await closing
+        await pool.close()
+        assert pool.statistics.connections == 0
+        with pytest.raises(RuntimeError, match="the pool is closed"):
+            await pool.send(b"x", **BOB)
+
+    with Server(inbox).run_in_thread() as server:
+        asyncio.run(main())
+    assert [one.content for one in inbox.received] == [b"under way\r\n"]
+
+
+def test_idle_connections_are_closed_in_the_background() -> None:
+    server = UnreliableServer()
+    options = PoolOptions(max_idle=0.01)
+
+    async def main() -> None:
+        async with ClientPool(
+            server.url, options=options, client_options=CLIENT_OPTIONS
+        ) as pool:
+            await pool.send(body(1), **BOB)
+            await asyncio.to_thread(server.wait_until_closed)
+            await pool.send(body(2), **BOB)
+
+    with (
+        server.running(),
+        BlockingClientPool(
+            server.url, options=options, client_options=CLIENT_OPTIONS
+        ) as pool,
+    ):
+        asyncio.run(main())
+        pool.send(body(3), **BOB)
+        server.wait_until_closed()
+        pool.send(body(4), **BOB)
+    assert server.connections == 4
+    assert server.open_now == 0
+
+
+def test_a_blocking_pool_lends_clients(inbox: Inbox) -> None:
+    with (
+        Server(inbox).run_in_thread() as server,
+        BlockingClientPool(server.addresses[0]) as pool,
+    ):
+        with pool.client() as client:
+            assert client.noop().code == 250
+            assert pool.statistics.idle == 0
+            client.mail("left@over.test")
+        assert pool.statistics.idle == 1
+        pool.send(b"x", **BOB)
+        assert "1 connections, 1 idle" in repr(pool)
+    assert [one.sender for one in inbox.received] == ["a@a.test"]
+    assert inbox.connections == 1
+
+
+def test_a_blocking_pool_reads_no_async_iterable() -> None:
+    async def blocks() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    with (
+        BlockingClientPool("127.0.0.1:1") as pool,
+        pytest.raises(TypeError, match="async iterable"),
+    ):
+        pool.send(blocks(), **BOB)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_leaves_the_connections_to_its_parent(inbox: Inbox) -> None:
+    with (
+        Server(inbox).run_in_thread() as server,
+        BlockingClientPool(server.addresses[0]) as pool,
+    ):
+        pool.send(b"parent\r\n", **BOB)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                is_new = pool.statistics.connections == 0
+                pool.send(b"child\r\n", **BOB)
+                pool.close()
+                status = 0 if is_new else 2
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert pool.statistics.idle == 1
+        pool.send(b"parent again\r\n", **BOB)
+        assert pool.statistics.opened == 1
+    assert [one.content for one in inbox.received] == [
+        b"parent\r\n",
+        b"child\r\n",
+        b"parent again\r\n",
+    ]
+    assert inbox.connections == 2
