@@ -51,6 +51,29 @@ if TYPE_CHECKING:
         TLSUnavailable,
         UnsafeOctets,
     )
+    from smtpx.message.addresses import (
+        Address,
+        AddressParts,
+        split_address,
+    )
+    from smtpx.message.parsed import (
+        Attachment,
+        ParsedMessage,
+        ResentBlock,
+        parse_message,
+    )
+    from smtpx.message.reports import (
+        DeliveryAction,
+        DeliveryReport,
+        RecipientReport,
+        ReportHeader,
+        make_report,
+        parse_report,
+    )
+    from smtpx.message.results import (
+        AuthenticationResults,
+        MethodResult,
+    )
     from smtpx.net.tls import TLSInfo
     from smtpx.sasl.mechanism import Credentials, Identity
     from smtpx.sasl.oauth import CheckToken, TokenRefused
@@ -81,11 +104,16 @@ if TYPE_CHECKING:
     from smtpx.wire.registry import Extension, ExtensionSettings, Registry
     from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
 
+
 __all__ = [
+    "Address",
+    "AddressParts",
     "AsyncClient",
     "AsyncLMTPClient",
+    "Attachment",
     "Auth",
     "AuthenticationFailed",
+    "AuthenticationResults",
     "BadAddress",
     "BadParameter",
     "BadProxyHeader",
@@ -110,6 +138,8 @@ __all__ = [
     "DataRefused",
     "DeliverBy",
     "Delivery",
+    "DeliveryAction",
+    "DeliveryReport",
     "EnhancedCode",
     "Envelope",
     "Extension",
@@ -123,12 +153,14 @@ __all__ = [
     "Mailbox",
     "MessageAborted",
     "MessageTooLarge",
+    "MethodResult",
     "NoSupportAction",
     "NotSupported",
     "Notify",
     "OriginalRecipient",
     "OutOfStep",
     "Parameter",
+    "ParsedMessage",
     "PhaseTimeout",
     "PoolOptions",
     "PoolStatistics",
@@ -138,12 +170,15 @@ __all__ = [
     "ProxyTLV",
     "RcptOptions",
     "Recipient",
+    "RecipientReport",
     "RecipientResult",
     "RecipientsRefused",
     "Refuse",
     "Registry",
     "Reply",
     "ReplyLimits",
+    "ReportHeader",
+    "ResentBlock",
     "ReturnContent",
     "SASLError",
     "SMTPXError",
@@ -166,9 +201,13 @@ __all__ = [
     "ValidSince",
     "__version__",
     "asend",
+    "make_report",
     "make_scram_credentials",
+    "parse_message",
     "parse_raw",
+    "parse_report",
     "send",
+    "split_address",
 ]
 
 __version__ = "0.1.0"
@@ -247,6 +286,29 @@ _NAMES = {
     "smtpx.server.listener": ("Server",),
     "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),
     "smtpx.server.session": ("ConnectionInfo", "Session", "Statuses"),
+    "smtpx.message.addresses": (
+        "Address",
+        "AddressParts",
+        "split_address",
+    ),
+    "smtpx.message.parsed": (
+        "Attachment",
+        "ParsedMessage",
+        "ResentBlock",
+        "parse_message",
+    ),
+    "smtpx.message.results": (
+        "AuthenticationResults",
+        "MethodResult",
+    ),
+    "smtpx.message.reports": (
+        "DeliveryAction",
+        "DeliveryReport",
+        "RecipientReport",
+        "ReportHeader",
+        "make_report",
+        "parse_report",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

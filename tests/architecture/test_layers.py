@@ -29,7 +29,7 @@ FIRST_IO_LAYER = 3
 # What the standard library has that neither waits, nor asks the system for anything.
 PURE_NAMES = """
     __future__ abc ast base64 binascii bisect codecs collections contextlib copy
-    dataclasses datetime email enum functools hashlib hmac html io ipaddress
+    dataclasses datetime email encodings enum functools hashlib hmac html io ipaddress
     itertools json math operator quopri re string stringprep struct types typing
     unicodedata warnings zlib
 """
@@ -37,6 +37,7 @@ PURE = frozenset(PURE_NAMES.split())
 PURE_EXCEPTIONS = {
     "smtpx.errors": {"smtplib"},  # its exceptions subclass smtplib's
     "smtpx.wire.address": {"idna"},  # computes, and has no I/O
+    "smtpx.message.words": {"urllib"},  # urllib.parse alone
 }
 # Of a pure module or a builtin, and yet a clock or I/O.
 IMPURE_CALLS = frozenset({"now", "utcnow", "today", "open", "input", "print"})

@@ -29,7 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from smtpx.wire.octets import has_line_control
+from smtpx.message.trace import Received, make_return_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
@@ -325,41 +325,22 @@ def trace_fields(connection: ConnectionInfo) -> bytes:
     envelope = connection.envelope
     if envelope is None:
         raise ValueError("no transaction is under way: there is nothing to trace")
-    sender = "" if envelope.reverse_path is None else str(envelope.reverse_path)
     # More than one recipient is not told: they may be strangers to each other
     # (RFC 5321 section 7.2).
     single = envelope.recipients[0] if len(envelope.recipients) == 1 else None
-    date = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
-    lines = [
-        f"Return-Path: <{sender}>",
-        f"Received: from {_one_line(connection.hello_name or 'unknown')}"
-        f" ({_tcp_info(connection)})",
-        f"\tby {connection.hostname} with {connection.protocol} id {connection.id}",
-    ]
-    if connection.tls is not None:
-        lines.append(f"\t({connection.tls.version} {connection.tls.cipher})")
-    if single is not None:
-        lines.append(f"\tfor <{_one_line(str(single.mailbox))}>")
-    lines[-1] += f"; {date}"
-    return "".join(f"{_one_line(line)}\r\n" for line in lines).encode()
-
-
-def _tcp_info(connection: ConnectionInfo) -> str:
-    """Write the address that TCP tells, as RFC 5321 section 4.4 has it."""
-    ip = connection.peer_ip
-    if ip is None:
-        return "unix socket"
-    return f"[IPv6:{ip}]" if ip.version == 6 else f"[{ip}]"
-
-
-def _one_line(text: str) -> str:
-    """Replace what could split the field, or a line of a log made of it."""
-    # The tab folds a field, and is ours.
-    if not has_line_control(text.removeprefix("\t")):
-        return text
-    tab = "\t" if text.startswith("\t") else ""
-    kept = text.removeprefix("\t")
-    return tab + "".join("?" if has_line_control(one) else one for one in kept)
+    tls = connection.tls
+    received = Received(
+        hello=connection.hello_name or "",
+        peer=connection.peer_ip,
+        by=connection.hostname,
+        protocol=connection.protocol,
+        id=connection.id,
+        tls="" if tls is None else f"{tls.version} {tls.cipher}",
+        recipient=None if single is None else single.mailbox,
+        date=datetime.now(UTC),
+    )
+    return_path = make_return_path(envelope.reverse_path)
+    return return_path.octets + received.to_field().octets
 
 
 def _flush_folder(folder: Path) -> None:
