@@ -40,5 +40,6 @@ def test_what_informs_only() -> None:
         events.MessageAborted,
         events.CommandAnswered,
         events.CommandRefused,
+        events.AuthRefused,
         events.ConnectionEnded,
     }

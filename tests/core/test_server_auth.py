@@ -261,8 +261,9 @@ def test_attempts_at_their_limit() -> None:
     started = ready(config, {events.AuthQuestion: refuse_password}, is_tls=True)
     line = b"AUTH PLAIN " + PLAIN + b"\r\n"
     assert started.codes(line + line + b"NOOP\r\n") == [535, 421]
-    refused = [e for e in started.seen if isinstance(e, events.CommandRefused)]
+    refused = [e for e in started.seen if isinstance(e, events.AuthRefused)]
     assert [each.reply.code for each in refused] == [535, 421]
+    assert {each.mechanism for each in refused} == {"PLAIN"}
 
 
 def test_cancelling_is_no_attempt_but_an_error() -> None:
@@ -389,6 +390,14 @@ DIALOGUES = [
     b"auth  plain  " + PLAIN + b"\r\n",
     b"MAIL FROM:<>\r\nAUTH LOGIN\r\n" + USER + b"\r\n" + PASSWORD + b"\r\n",
     b"AUTH PLAIN " + PLAIN + b"\r\nAUTH LOGIN\r\n" + USER + b"\r\n" + PASSWORD,
+    # Mistyped.
+    b"AUTHPLAIN " + PLAIN + b"\r\n",
+    b"AUTHPLAIN" + PLAIN + b"\r\n",
+    b"AUTH=PLAIN " + PLAIN + b"\r\n",
+    b"AUHT LOGIN\r\n" + USER + b"\r\n" + PASSWORD + b"\r\n",
+    b"login " + USER + b" " + PASSWORD + b"\r\n" + PASSWORD + b"\r\n",
+    b"PASS " + SECRET.encode() + b"\r\n" + PLAIN + b"\r\n",
+    b"\x00AUTH PLAIN " + PLAIN + b"\r\n",
 ]
 
 

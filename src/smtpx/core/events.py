@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuthQuestion",
+    "AuthRefused",
     "Authenticated",
     "BodyReceived",
     "ClientConnected",
@@ -203,6 +204,19 @@ class CommandRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthRefused:
+    """An exchange that AUTH had begun ended without success (RFC 4954 section 4).
+
+    Attributes:
+        mechanism: its name.
+        reply: what was answered.
+    """
+
+    mechanism: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionEnded:
     """Nothing more will be read or answered: send what is left and close.
 
@@ -234,5 +248,6 @@ Event: TypeAlias = (
     | CommandReceived
     | CommandAnswered
     | CommandRefused
+    | AuthRefused
     | ConnectionEnded
 )

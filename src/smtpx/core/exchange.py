@@ -49,6 +49,11 @@ class SaslExchange:
         # Set when all is done but the client's empty answer to the last data.
         self._identity: Identity | None = None
 
+    @property
+    def name(self) -> str:
+        """The name of the mechanism."""
+        return self._mechanism.name
+
     def start(self, initial_response: bytes | None) -> Turn:
         """Begin, with the initial response of the AUTH command if it had one."""
         if initial_response is not None and self._mechanism.speaks_first:

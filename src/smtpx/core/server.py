@@ -42,7 +42,7 @@ from smtpx.core.states import (
     ServerTrigger,
     describe_wrong_order,
 )
-from smtpx.core.trace import redact_command
+from smtpx.core.trace import REDACTED, redact_command, redact_stray
 from smtpx.errors import BadSyntax
 from smtpx.wire import replies
 from smtpx.wire.commands import (
@@ -284,15 +284,15 @@ class ServerMachine(ServerAuth):
 
     def _refuse_line(self, line: bytes, reply: Reply, *, is_shown: bool = True) -> None:
         """Refuse a line that is no command; after AUTH it may be a stray password."""
-        shown = line if is_shown and not self._has_secrets else None
+        is_shown = is_shown and not self._has_secrets
         if line[:4].upper() == b"AUTH":
             self._has_secrets = True
         if self._trace is not None:
-            if shown is None:
-                self._trace.client_secret()
+            if is_shown:
+                self._trace.client_stray(line)
             else:
-                self._trace.client_line(shown)
-        self._refuse(shown, reply)
+                self._trace.client_secret()
+        self._refuse(redact_stray(line) if is_shown else REDACTED, reply)
         if line[:4].upper() == b"BDAT":
             # How much follows is unknown, so nothing that follows can be trusted.
             self.abort("BDAT without a valid size")
@@ -307,7 +307,7 @@ class ServerMachine(ServerAuth):
             self._skip = command.size
             self._skip_replies = [reply]
         else:
-            self._refuse(line, reply)
+            self._refuse(redact_command(line), reply)
 
     def _check_order(self, command: Command) -> Reply | None:
         verb = command.verb

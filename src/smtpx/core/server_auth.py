@@ -8,6 +8,7 @@ from smtpx.core.buffer import LineTooLong
 from smtpx.core.events import (
     Authenticated,
     AuthQuestion,
+    AuthRefused,
     Event,
     StartTLSRequested,
 )
@@ -187,10 +188,12 @@ class ServerAuth(ServerMessage):
 
     def _end_auth(self, reply: Reply) -> None:
         """Refuse an AUTH; wrong credentials are counted (RFC 4954 section 4)."""
+        name = "" if self._exchange is None else self._exchange.name
         self._exchange = self._unproved = None
         self._move(ServerTrigger.AUTH_ENDED)
         if reply.code == replies.AUTH_FAILED.code:
             self._auth_failures += 1
             if self._auth_failures >= self._limits.max_auth_attempts:
                 reply = replies.TOO_MANY_AUTH_FAILURES
-        self._refuse(None, reply)
+        self._queue.append(AuthRefused(name, reply))
+        self._respond(reply)

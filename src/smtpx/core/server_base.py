@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from smtpx.core.buffer import InputBuffer
 from smtpx.core.events import (
+    AuthRefused,
     ClientConnected,
     CommandAnswered,
     CommandRefused,
@@ -20,7 +21,6 @@ from smtpx.core.events import (
     MessageAborted,
 )
 from smtpx.core.states import SERVER_TRANSITIONS, ServerState, ServerTrigger
-from smtpx.core.trace import REDACTED, redact_command
 from smtpx.wire import replies
 from smtpx.wire.replies import Reply
 
@@ -47,6 +47,9 @@ AGAIN: Final = Again.AGAIN
 #: needed.
 Stepped: TypeAlias = Event | Literal[Again.AGAIN] | None
 
+
+# Events that are still true when the session is over.
+_INFORMING: Final = (AuthRefused, CommandAnswered, CommandRefused, MessageAborted)
 
 _CONTENT: Final = frozenset({ServerState.DATA, ServerState.CHUNK})
 
@@ -222,9 +225,8 @@ class ServerBase:
         self._respond(reply.with_enhanced_default())
         return reply.is_positive
 
-    def _refuse(self, line: bytes | None, reply: Reply) -> None:
-        """Refuse a line by the machine's own judgement; None for one that is secret."""
-        shown = REDACTED if line is None else redact_command(line)
+    def _refuse(self, shown: str, reply: Reply) -> None:
+        """Refuse a line by the machine's own judgement; it is shown as given here."""
         self._queue.append(CommandRefused(shown, reply))
         self._respond(reply)
 
@@ -237,7 +239,7 @@ class ServerBase:
         self._queue = [
             event
             for event in self._queue
-            if isinstance(event, CommandAnswered | CommandRefused | MessageAborted)
+            if isinstance(event, _INFORMING)
         ]
         self._abort_message(reason)
         self._drop_envelope()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from smtpx.core.events import (
     Authenticated,
     AuthQuestion,
+    AuthRefused,
     BodyReceived,
     ClientConnected,
     CommandAnswered,
@@ -242,6 +243,7 @@ class Connection(Pump):
         MessageAborted: _abort_body,
         CommandAnswered: Pump._note_answered,
         CommandRefused: Pump._log_refused,
+        AuthRefused: Pump._log_auth_refused,
         ConnectionEnded: _note_end,
     }
 

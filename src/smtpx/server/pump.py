@@ -22,6 +22,7 @@ import types
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
 from smtpx.core.events import (
+    AuthRefused,
     BodyReceived,
     CommandAnswered,
     CommandRefused,
@@ -629,6 +630,9 @@ class Pump(asyncio.Protocol):
 
     def _log_refused(self, event: CommandRefused) -> None:
         logger.debug("%s: %s: %s", self.info.id, event.reply, event.command)
+
+    def _log_auth_refused(self, event: AuthRefused) -> None:
+        logger.debug("%s: %s: AUTH %s", self.info.id, event.reply, event.mechanism)
 
     def _open_session(self) -> bool:
         """Make a session object; without one the client has to be turned away."""
