@@ -14,6 +14,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from smtpx.app.event_log import EventLog, log_wire
+    from smtpx.app.prometheus import PrometheusEvents
+    from smtpx.app.telemetry import OpenTelemetryEvents
     from smtpx.client.aio import AsyncClient, AsyncLMTPClient, asend
     from smtpx.client.aio_pool import ClientPool
     from smtpx.client.blocking import Client, LMTPClient, send
@@ -79,6 +82,22 @@ if TYPE_CHECKING:
     from smtpx.sasl.oauth import CheckToken, TokenRefused
     from smtpx.sasl.scram_keys import ScramCredentials, make_scram_credentials
     from smtpx.server.body import Body
+    from smtpx.server.events import (
+        AbortedEvent,
+        AuthEvent,
+        ClosedEvent,
+        CommandEvent,
+        ConnectedEvent,
+        ErrorEvent,
+        EventSink,
+        HelloEvent,
+        MailEvent,
+        MessageEvent,
+        RcptEvent,
+        RefusedEvent,
+        ServerEvent,
+        TLSEvent,
+    )
     from smtpx.server.listener import Server
     from smtpx.server.options import ServerOptions, ServerTimeouts
     from smtpx.server.session import ConnectionInfo, Session, Statuses
@@ -106,12 +125,14 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "AbortedEvent",
     "Address",
     "AddressParts",
     "AsyncClient",
     "AsyncLMTPClient",
     "Attachment",
     "Auth",
+    "AuthEvent",
     "AuthenticationFailed",
     "AuthenticationResults",
     "BadAddress",
@@ -130,8 +151,11 @@ __all__ = [
     "Client",
     "ClientOptions",
     "ClientPool",
+    "ClosedEvent",
+    "CommandEvent",
     "CommandRefused",
     "ConnectError",
+    "ConnectedEvent",
     "ConnectionInfo",
     "ConnectionLost",
     "Credentials",
@@ -142,21 +166,28 @@ __all__ = [
     "DeliveryReport",
     "EnhancedCode",
     "Envelope",
+    "ErrorEvent",
+    "EventLog",
+    "EventSink",
     "Extension",
     "ExtensionSettings",
     "GreetingRefused",
+    "HelloEvent",
     "HelloRefused",
     "Identity",
     "LMTPClient",
     "Limits",
+    "MailEvent",
     "MailOptions",
     "Mailbox",
     "MessageAborted",
+    "MessageEvent",
     "MessageTooLarge",
     "MethodResult",
     "NoSupportAction",
     "NotSupported",
     "Notify",
+    "OpenTelemetryEvents",
     "OriginalRecipient",
     "OutOfStep",
     "Parameter",
@@ -165,15 +196,18 @@ __all__ = [
     "PoolOptions",
     "PoolStatistics",
     "PoolUnavailable",
+    "PrometheusEvents",
     "ProxyHeader",
     "ProxyTLS",
     "ProxyTLV",
+    "RcptEvent",
     "RcptOptions",
     "Recipient",
     "RecipientReport",
     "RecipientResult",
     "RecipientsRefused",
     "Refuse",
+    "RefusedEvent",
     "Registry",
     "Reply",
     "ReplyLimits",
@@ -187,10 +221,12 @@ __all__ = [
     "SendResult",
     "SenderRefused",
     "Server",
+    "ServerEvent",
     "ServerOptions",
     "ServerTimeouts",
     "Session",
     "Statuses",
+    "TLSEvent",
     "TLSFailed",
     "TLSInfo",
     "TLSMode",
@@ -201,6 +237,7 @@ __all__ = [
     "ValidSince",
     "__version__",
     "asend",
+    "log_wire",
     "make_report",
     "make_scram_credentials",
     "parse_message",
@@ -283,6 +320,22 @@ _NAMES = {
     ),
     "smtpx.client.pool_options": ("PoolOptions", "PoolStatistics"),
     "smtpx.server.body": ("Body",),
+    "smtpx.server.events": (
+        "AbortedEvent",
+        "AuthEvent",
+        "ClosedEvent",
+        "CommandEvent",
+        "ConnectedEvent",
+        "ErrorEvent",
+        "EventSink",
+        "HelloEvent",
+        "MailEvent",
+        "MessageEvent",
+        "RcptEvent",
+        "RefusedEvent",
+        "ServerEvent",
+        "TLSEvent",
+    ),
     "smtpx.server.listener": ("Server",),
     "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),
     "smtpx.server.session": ("ConnectionInfo", "Session", "Statuses"),
@@ -309,6 +362,9 @@ _NAMES = {
         "make_report",
         "parse_report",
     ),
+    "smtpx.app.event_log": ("EventLog", "log_wire"),
+    "smtpx.app.prometheus": ("PrometheusEvents",),
+    "smtpx.app.telemetry": ("OpenTelemetryEvents",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

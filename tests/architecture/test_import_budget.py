@@ -13,6 +13,7 @@ import smtpx
 OPTIONAL = {
     *("aiofastnet", "argon2", "bcrypt", "click", "cryptography", "pwdlib", "pytest"),
     *("rich", "uvloop", "winloop", "dns", "idna"),
+    *("prometheus_client", "opentelemetry"),
 }
 HEAVY = {"asyncio", "concurrent", "email", "logging", "socket", "ssl", "threading"}
 

@@ -236,11 +236,7 @@ class ServerBase:
         self._buffer.clear()
         self._skip = 0
         # Events that nobody will answer any more; what informs only is still true.
-        self._queue = [
-            event
-            for event in self._queue
-            if isinstance(event, _INFORMING)
-        ]
+        self._queue = [event for event in self._queue if isinstance(event, _INFORMING)]
         self._abort_message(reason)
         self._drop_envelope()
         self._move(ServerTrigger.END)

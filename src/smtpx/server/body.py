@@ -115,6 +115,11 @@ class Body:
         return self._reason is not None
 
     @property
+    def abort_reason(self) -> str:
+        """Why it was, in words for a log; empty if it was not."""
+        return self._reason or ""
+
+    @property
     def is_awaited(self) -> bool:
         """Whether the handler waits for octets, so that a delay is the client's."""
         return self._waiter is not None

@@ -18,6 +18,7 @@ from smtpx.net.channel import format_address
 from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.server.connection import Connection
 from smtpx.server.counts import ConnectionCounts
+from smtpx.server.observed import ObservedConnection
 from smtpx.server.options import ServerOptions
 from smtpx.server.pump import Pump
 from smtpx.server.questions import can_answer
@@ -291,8 +292,11 @@ class Server:
         context = options.tls if options.implicit_tls else None
         handshake = None if context is None else options.timeouts.handshake
 
+        # Who is not watched has no part in it, not even a question.
+        kind = ObservedConnection if options.event_sinks else Connection
+
         def make() -> Connection:
-            return Connection(self, loop)
+            return kind(self, loop)
 
         if isinstance(address, socket.socket):
             is_unix = address.family == getattr(socket, "AF_UNIX", None)

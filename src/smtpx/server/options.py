@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from smtpx.core.limits import DEFAULT_LIMITS, Limits
 from smtpx.sasl.registry import DEFAULT_SERVER_MECHANISMS, SERVER_MECHANISMS
 from smtpx.sasl.scram_keys import DEFAULT_ITERATIONS
+from smtpx.server.events import EventSink
 from smtpx.server.networks import Networks, check_prefix_bits
 from smtpx.wire.extensions import DEFAULT_REGISTRY, ExtensionSettings, Registry
 from smtpx.wire.framing import BareNewline
@@ -112,6 +113,8 @@ class ServerOptions:
         read_ahead_octets: how much of a message is held for a handler that lags.
         backlog: connections that wait for ``accept``.
         wire_log: gets the id of a session and a line of its dialogue, secrets hidden.
+        events: what gets every event of every session, one sink or several; see
+            `smtpx.server.events`. Without any, no event is made.
     """
 
     hostname: str = ""
@@ -147,6 +150,7 @@ class ServerOptions:
     read_ahead_octets: int = 65_536
     backlog: int = 1_024
     wire_log: Callable[[str, str], None] | None = None
+    events: EventSink | tuple[EventSink, ...] = ()
 
     def __post_init__(self) -> None:
         if self.tls is None and (self.implicit_tls or self.require_tls):
@@ -168,6 +172,11 @@ class ServerOptions:
         if unknown:
             message = f"the registry has no extension {', '.join(sorted(unknown))}"
             raise ValueError(message)
+
+    @property
+    def event_sinks(self) -> tuple[EventSink, ...]:
+        """What gets the events; maybe nobody."""
+        return self.events if isinstance(self.events, tuple) else (self.events,)
 
     @property
     def enabled_extensions(self) -> frozenset[str]:

@@ -101,6 +101,7 @@ class Pump(asyncio.Protocol):
         loop: that it runs on.
     """
 
+    _MACHINE: ClassVar[type[ServerMachine]] = ServerMachine
     _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], Work | None]]]
     _CALLERS: ClassVar[Mapping[type, Callable[[Any, Any], Awaitable[None]]]]
 
@@ -148,11 +149,11 @@ class Pump(asyncio.Protocol):
             refusal = LOCAL_TROUBLE
         trace = self._options.wire_log
         config = self._host.config_for(type(self._session))
-        self._machine = ServerMachine(
+        self._machine = self._MACHINE(
             config,
             is_tls=info.tls is not None,
             is_local=info.is_local,
-            trace=None if trace is None else WireLog(lambda text: trace(info.id, text)),
+            trace=None if trace is None else WireLog(_writer(trace, info.id)),
             now=info.started_at,
         )
         self._watchdog.arm()
@@ -384,11 +385,9 @@ class Pump(asyncio.Protocol):
         except asyncio.CancelledError:
             self._transport.abort()
             raise
-        except Exception:
+        except Exception as error:
             # Not a hook's fault, whose exceptions are caught around it.
-            logger.exception(
-                "%s: internal error; dropping the connection", self.info.id
-            )
+            self._report("internal error; dropping the connection", error)
             self._transport.abort()
         finally:
             self._is_pumping = False
@@ -490,7 +489,7 @@ class Pump(asyncio.Protocol):
                 task.uncancel()
         if reply is None or isinstance(reply, Reply):
             return reply
-        logger.error("%s: a hook returned %r, no Reply", self.info.id, reply)
+        self._report(f"a hook returned {reply!r}, no Reply")
         return replies.LOCAL_ERROR
 
     def _start_clock(self) -> None:
@@ -513,27 +512,37 @@ class Pump(asyncio.Protocol):
             if task is None or task.cancelling():
                 # Somebody else wants this task to end, as when the loop is closed.
                 raise error
-        logger.error("%s: a hook raised", self.info.id, exc_info=error)
+        self._report("a hook raised", error)
         return replies.LOCAL_ERROR
+
+    def _report(self, text: str, error: BaseException | None = None) -> None:
+        """Log a fault of this end."""
+        logger.error("%s: %s", self.info.id, text, exc_info=error)
 
     def _is_body_aborted(self) -> bool:
         return self._body is not None and self._body.is_aborted
 
-    def _answer(self, reply: Reply | None) -> None:
-        """Give the machine an answer, unless the session ended meanwhile."""
+    def _answer(self, reply: Reply | None) -> Reply | None:
+        """Give the machine an answer, unless the session ended meanwhile.
+
+        Returns:
+            The answer that it took: another one if it could not take this.
+        """
         machine = self._machine
         if not machine.is_waiting:
-            return
+            return reply
         try:
             machine.answer(reply)
-        except ValueError:
-            logger.exception("%s: a hook answered out of place", self.info.id)
-            machine.answer(replies.LOCAL_ERROR)
+        except ValueError as error:
+            self._report("a hook answered out of place", error)
+            reply = replies.LOCAL_ERROR
+            machine.answer(reply)
         info = self.info
         info.hello_name = machine.hello_name
         info.is_extended = machine.is_extended
         info.identity = machine.identity
         info.envelope = machine.envelope
+        return reply
 
     # ------------------------------------------------------------------- time
 
@@ -579,7 +588,7 @@ class Pump(asyncio.Protocol):
     def _cancel_hook(self) -> None:
         """Cancel a hook that takes too long; the client gets 451 4.3.0."""
         if self._task is not None and self._hook_since is not None:
-            logger.error("%s: a hook took too long: cancelled", self.info.id)
+            self._report("a hook took too long: cancelled")
             self._is_hook_cancelled = True
             self._hook_since = self._last_activity = self._loop.time()
             self._task.cancel()
@@ -640,9 +649,22 @@ class Pump(asyncio.Protocol):
         try:
             session = self._host.session_factory(self.info)
             overridden = overridden_by(type(session))
-        except Exception:
-            logger.exception("%s: no session could be made", self.info.id)
+        except Exception as error:
+            self._report("no session could be made", error)
             session, is_made = Session(self.info), False
             overridden = overridden_by(Session)
         self._session, self._overridden = session, overridden
         return is_made
+
+
+def _writer(write: Callable[[str, str], None], session: str) -> Callable[[str], None]:
+    """Return what writes the lines of a session, whatever comes of it."""
+
+    def write_line(text: str) -> None:
+        try:
+            write(session, text)
+        except Exception:
+            # A full disk is no reason to lose mail.
+            logger.exception("%s: the wire log raised", session)
+
+    return write_line

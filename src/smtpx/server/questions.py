@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from smtpx.server.options import ServerOptions
     from smtpx.server.work import HookCall
 
-__all__ = ["can_answer", "describe_session", "question_call"]
+__all__ = ["can_answer", "describe_session", "question_call", "question_hook"]
 
 # 144 bits, in 24 characters of base64.
 _NONCE_OCTETS: Final = 18
@@ -75,8 +75,13 @@ def can_answer(session: type[Session], mechanism: type[ServerMechanism]) -> bool
     """
     if mechanism.asks is None:
         return True
-    name, _ = _HOOKS.get(mechanism.asks, ("answer_question", None))
+    name = _hook_name(mechanism.asks)
     return getattr(session, name) is not getattr(Session, name)
+
+
+def question_hook(question: Question) -> str:
+    """Return the name of the hook that answers a question."""
+    return _hook_name(type(question))
 
 
 def question_call(question: Question) -> HookCall:
@@ -118,6 +123,11 @@ def describe_session(
         offers_binding=question.mechanism + _PLUS in offered,
         channel_bindings=bindings,
     )
+
+
+def _hook_name(kind: type[Question]) -> str:
+    name, _ = _HOOKS.get(kind, ("answer_question", None))
+    return name
 
 
 async def _answer_question(session: Session, question: Question) -> object:

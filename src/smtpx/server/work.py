@@ -27,6 +27,7 @@ __all__ = [
     "CLOSED",
     "DELIVER",
     "HOOK_CALLS",
+    "HOOK_NAMES",
     "RESET",
     "Closed",
     "Deliver",
@@ -95,7 +96,8 @@ HOOK_CALLS: Final[dict[type, HookCall]] = {
     kind: call for kind, (_, call) in _ANSWERING.items()
 }
 
-_HOOKS: Final[dict[type, str]] = {
+#: The name of the hook for a piece of work, if it has but one.
+HOOK_NAMES: Final[dict[type, str]] = {
     **{kind: hook for kind, (hook, _) in _ANSWERING.items()},
     Reset: "reset",
     Closed: "closed",
@@ -141,7 +143,7 @@ def overridden_by(session: type[Session]) -> frozenset[type]:
     if work is None:
         work = _overridden[session] = _ALWAYS | {
             kind
-            for kind, hook in _HOOKS.items()
+            for kind, hook in HOOK_NAMES.items()
             if getattr(session, hook) is not getattr(Session, hook)
         }
     return work
