@@ -34,6 +34,9 @@ class LineTooLong(Exception):
 class InputBuffer:
     r"""Octets received and not yet used.
 
+    Attributes:
+        head: the block that is being read; empty when all is taken.
+
     >>> buffer = InputBuffer()
     >>> buffer.append(b"NOOP\r\nQU")
     >>> buffer.take_line(512)
@@ -45,10 +48,10 @@ class InputBuffer:
     b'QUIT'
     """
 
-    __slots__ = ("_data", "_in_segments", "_opening", "_segments", "_start")
+    __slots__ = ("_in_segments", "_opening", "_segments", "_start", "head")
 
     def __init__(self) -> None:
-        self._data = b""
+        self.head = b""
         self._start = 0
         self._segments: list[bytes] = []
         # Counted, for a sum at each of many small segments would be quadratic.
@@ -56,22 +59,23 @@ class InputBuffer:
         # Of a line over its limit whose end has not come.
         self._opening: bytes | None = None
 
+    # Once all of ``head`` is taken it is empty, and there are no segments then.
+
     def __len__(self) -> int:
         """Octets that were not taken yet."""
-        return len(self._data) - self._start + self._in_segments
+        return len(self.head) - self._start + self._in_segments
 
     def append(self, data: bytes) -> None:
         """Add what was received."""
-        if self._start == len(self._data) and not self._segments:
-            self._data = data
-            self._start = 0
-        else:
+        if self.head:
             self._segments.append(data)
             self._in_segments += len(data)
+        else:
+            self.head = data
 
     def clear(self) -> None:
         """Forget everything."""
-        self._data = b""
+        self.head = b""
         self._start = 0
         self._segments.clear()
         self._in_segments = 0
@@ -80,7 +84,7 @@ class InputBuffer:
     def starts_with(self, prefix: bytes) -> bool:
         """Whether a line begins here, and with ``prefix``."""
         self._join()
-        return self._opening is None and self._data.startswith(prefix, self._start)
+        return self._opening is None and self.head.startswith(prefix, self._start)
 
     def take_line(self, limit: int) -> bytes | None:
         """Take one line.
@@ -96,19 +100,24 @@ class InputBuffer:
             LineTooLong: the line was longer; it is gone, and the next call goes on
                 behind it.
         """
-        data, start = self._data, self._start
-        if start == len(data) and not self._segments:
+        data = self.head
+        if not data:
             return None
+        start = self._start
         end = data.find(_CRLF, start)
         if end < 0 and self._segments:
             self._join()
-            data, start = self._data, self._start
-            end = data.find(_CRLF, start)
+            data, start = self.head, 0
+            end = data.find(_CRLF)
         if end < 0:
             self._keep_partial(limit)
             return None
-        self._start = end + 2
-        if self._opening is not None or end + 2 - start > limit:
+        behind = end + 2
+        if behind == len(data):
+            self._next_segments()
+        else:
+            self._start = behind
+        if behind - start > limit or self._opening is not None:
             opening = self._opening or data[start : min(end, start + _OPENING_OCTETS)]
             self._opening = None
             raise LineTooLong(opening)
@@ -118,46 +127,51 @@ class InputBuffer:
         """Take everything, for a decoder that finds the end by itself."""
         if self._segments:
             self._join()
-        data, start = self._data, self._start
-        self._data = b""
+        data, start = self.head, self._start
+        self.head = b""
         self._start = 0
         return data[start:] if start else data
 
     def put_back(self, data: bytes, consumed: int) -> None:
         """Give back what ``take_all`` gave, but for its first ``consumed`` octets."""
-        if self._segments or self._start != len(self._data):
+        if self.head:
             message = "put_back comes right after take_all"
             raise RuntimeError(message)
-        self._data = data
-        self._start = consumed
+        if consumed < len(data):
+            self.head = data
+            self._start = consumed
 
     def take(self, limit: int) -> bytes:
         """Take what is there, ``limit`` octets at the most."""
-        data, start = self._data, self._start
-        if start == len(data) and self._segments:
-            self._join()
-            data, start = self._data, self._start
+        data, start = self.head, self._start
         end = min(start + limit, len(data))
-        self._start = end
-        if end == len(data) and self._segments:
-            # The rest is left in its segments: joined only when somebody asks for it.
-            self._data = b"".join(self._segments)
-            self._start = 0
+        if end == len(data):
+            self._next_segments()
+        else:
+            self._start = end
+        return data[start:end] if start or end < len(data) else data
+
+    def _next_segments(self) -> None:
+        """Go on with what came after ``head``, all of which is taken."""
+        self._start = 0
+        if self._segments:
+            self.head = b"".join(self._segments)
             self._segments.clear()
             self._in_segments = 0
-        return data[start:end] if start or end < len(data) else data
+        else:
+            self.head = b""
 
     def _join(self) -> None:
         if self._segments:
-            self._segments.insert(0, self._data[self._start :])
-            self._data = b"".join(self._segments)
+            self._segments.insert(0, self.head[self._start :])
+            self.head = b"".join(self._segments)
             self._start = 0
             self._segments.clear()
             self._in_segments = 0
 
     def _keep_partial(self, limit: int) -> None:
         """Bound the memory of a line whose end has not come."""
-        data, start = self._data, self._start
+        data, start = self.head, self._start
         # A CR at the very end may be half of a CRLF: it stays.
         tail = 1 if data.endswith(b"\r") else 0
         if self._opening is not None or len(data) - start > limit:
@@ -165,5 +179,5 @@ class InputBuffer:
             self._opening = (
                 self._opening or data[start : min(end, start + _OPENING_OCTETS)]
             )
-            self._data = data[end:]
+            self.head = data[end:]
             self._start = 0

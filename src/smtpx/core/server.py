@@ -34,7 +34,7 @@ from smtpx.core.events import (
     VrfyReceived,
 )
 from smtpx.core.server_auth import ServerAuth
-from smtpx.core.server_base import AGAIN, Stepped, require_negative
+from smtpx.core.server_base import AGAIN, READS_OCTETS, Stepped, require_negative
 from smtpx.core.states import (
     SERVER_ALLOWED,
     USER_VERB,
@@ -91,6 +91,11 @@ _BEFORE_TLS: Final = frozenset({"NOOP", "HELO", "EHLO", "LHLO", "STARTTLS", "QUI
 # What asks for authentication where it is required (RFC 4954 section 6). RCPT and DATA
 # cannot come without MAIL.
 _NEEDS_AUTH: Final = frozenset({"MAIL", "VRFY", "EXPN", "ETRN"})
+
+# Looked up once: in its class a member takes four times as long (CPython 3.11).
+_START: Final = ServerState.START
+_MAIL_ACCEPTED: Final = ServerTrigger.MAIL_ACCEPTED
+_RCPT_ACCEPTED: Final = ServerTrigger.RCPT_ACCEPTED
 
 _NOOP_ANSWERED: Final = CommandAnswered("NOOP")
 _RSET_ANSWERED: Final = CommandAnswered("RSET")
@@ -149,6 +154,7 @@ class ServerMachine(ServerAuth):
         "_grammar",
         "_has_refused_recipient",
         "_hello",
+        "_is_gated",
         "_line_limit",
         "_mail",
         "_now",
@@ -172,8 +178,10 @@ class ServerMachine(ServerAuth):
         # Of accepted recipients; only kept if there is a limit, which bounds it.
         self._domains: set[str] = set()
         self._line_limit = max(limits.max_command_octets, limits.max_auth_octets)
-        # No line up to here is over any limit.
-        self._short_line = min(limits.max_command_octets, limits.max_auth_octets)
+        # No line up to here is over any limit, its CRLF counted in.
+        self._short_line = min(limits.max_command_octets, limits.max_auth_octets) - 2
+        # Whether some commands may have to wait for TLS or AUTH.
+        self._is_gated = config.requires_tls or config.requires_auth
         self._command_count = 0
         self._transactions = 0
         super().__init__(config, is_tls=is_tls, is_local=is_local, trace=trace)
@@ -197,16 +205,24 @@ class ServerMachine(ServerAuth):
         Returns:
             An event; or None when the machine needs input, or an answer first.
         """
-        if self._queue:
-            return self._queue.pop(0)
+        queue = self._queue
+        if queue:
+            return queue.pop(0)
         while self._pending is None:
+            if (
+                not self._buffer.head
+                and self.state in READS_OCTETS
+                and not self._is_eof
+            ):
+                return None
             stepped = (
-                self._skip_chunk() if self._skip else self._STEPS[self._state](self)
+                self._skip_chunk() if self._skip else self._STEPS[self.state](self)
             )
             if stepped is not AGAIN:
                 return stepped
-            if self._queue:
-                return self._queue.pop(0)
+            queue = self._queue
+            if queue:
+                return queue.pop(0)
         return None
 
     # ------------------------------------------------------------------ greeting
@@ -218,7 +234,7 @@ class ServerMachine(ServerAuth):
                 # RFC 5321 sections 3.1 and 3.8: no service for now is 421, and closes.
                 reply = Reply(421, reply.enhanced, reply.text)
             self._respond(reply)
-            if self._state is not ServerState.CLOSED:
+            if self.state is not ServerState.CLOSED:
                 self._move(ServerTrigger.REJECT)
             return
         config = self._config
@@ -233,23 +249,12 @@ class ServerMachine(ServerAuth):
         except LineTooLong as error:
             self._refuse_long_line(error.opening)
             return AGAIN
-        if line is not None:
-            return self._run_line(line)
-        if self._state is ServerState.START and self._buffer.starts_with(
-            _TLS_HANDSHAKE
-        ):
-            self._refuse_line(_TLS_HANDSHAKE, _TLS_NOT_HERE)
-            return AGAIN
-        return self._dry()
-
-    def _run_line(self, line: bytes) -> Stepped:
-        self._command_count += 1
-        if self._command_count > self._limits.max_commands:
-            self._refuse_line(line, _TOO_MANY_COMMANDS)
-            return AGAIN
-        size = len(line) + 2
-        if size > self._short_line and size > self._limit_of(line):
-            self._refuse_long_line(line)
+        if line is None:
+            return self._next_line_incomplete()
+        self._command_count = count = self._command_count + 1
+        if (
+            len(line) > self._short_line or count > self._limits.max_commands
+        ) and self._refuse_excess(line):
             return AGAIN
         try:
             command = parse_command(line, self._grammar)
@@ -261,13 +266,33 @@ class ServerMachine(ServerAuth):
             return AGAIN
         if self._trace is not None:
             self._trace.client_line(line)
-        stepped: Stepped | Reply = self._check_order(command)
-        if stepped is None:
+        if command.verb in SERVER_ALLOWED[self.state] and not self._is_gated:
             stepped = self._COMMANDS[type(command)](self, command)
+        else:
+            stepped = self._check_order(command) or self._COMMANDS[type(command)](
+                self, command
+            )
         if isinstance(stepped, Reply):
             self._refuse_command(line, command, stepped)
             return AGAIN
         return stepped
+
+    def _refuse_excess(self, line: bytes) -> bool:
+        """Refuse a line that is too long, or one too many; tell whether it was."""
+        if self._command_count > self._limits.max_commands:
+            self._refuse_line(line, _TOO_MANY_COMMANDS)
+        elif len(line) + 2 > self._limit_of(line):
+            self._refuse_long_line(line)
+        else:
+            return False
+        return True
+
+    def _next_line_incomplete(self) -> Stepped:
+        """Wait for the rest of a line, unless none will ever come of it."""
+        if self.state is _START and self._buffer.starts_with(_TLS_HANDSHAKE):
+            self._refuse_line(_TLS_HANDSHAKE, _TLS_NOT_HERE)
+            return AGAIN
+        return self._dry()
 
     def _limit_of(self, line: bytes) -> int:
         limits = self._limits
@@ -311,18 +336,18 @@ class ServerMachine(ServerAuth):
 
     def _check_order(self, command: Command) -> Reply | None:
         verb = command.verb
-        allowed = SERVER_ALLOWED[self._state]
+        allowed = SERVER_ALLOWED[self.state]
         if verb not in allowed and not (
             isinstance(command, Raw) and USER_VERB in allowed
         ):
             if (
-                self._state is ServerState.MAIL
+                self.state is ServerState.MAIL
                 and self._has_refused_recipient
                 and verb in {"DATA", "BDAT"}
             ):
                 # RFC 2920 section 4 shows it; LMTP wants 503 (RFC 2033 section 4.2).
                 return replies.NO_VALID_RECIPIENTS
-            return Reply(503, "5.5.1", describe_wrong_order(self._state, verb))
+            return Reply(503, "5.5.1", describe_wrong_order(self.state, verb))
         config = self._config
         if config.requires_tls and not self.is_tls and verb not in _BEFORE_TLS:
             return replies.TLS_REQUIRED
@@ -344,7 +369,7 @@ class ServerMachine(ServerAuth):
     def _answer_hello(self, reply: Reply | None) -> None:
         if reply is not None and not reply.is_positive:
             require_negative(reply, "HELO and EHLO are granted with 250")
-            if self._state is ServerState.BDAT:
+            if self.state is ServerState.BDAT:
                 self._end_transaction()
             self._respond(reply.with_enhanced_default())
             return
@@ -390,15 +415,17 @@ class ServerMachine(ServerAuth):
             self._transactions += 1
             self._has_refused_recipient = False
             self.envelope = Envelope(command.reverse_path, command.options, [])
-            self._move(ServerTrigger.MAIL_ACCEPTED)
+            self._move(_MAIL_ACCEPTED)
 
     def _on_rcpt(self, command: Rcpt) -> Event | Reply:
-        envelope = self._open_envelope()
+        envelope = self.envelope or self._open_envelope()
         path = command.forward_path
         count = len(envelope.recipients)
         if count >= self._limits.max_recipients:
             return replies.TOO_MANY_RECIPIENTS
-        if self._has_too_many_domains(path.domain):
+        if self._limits.max_recipient_domains is not None and (
+            self._has_too_many_domains(path.domain)
+        ):
             return replies.TOO_MANY_DOMAINS
         if not envelope.options.smtputf8 and not path.is_ascii:
             return replies.UTF8_NOT_ALLOWED
@@ -414,14 +441,17 @@ class ServerMachine(ServerAuth):
         # <postmaster> has no domain, and is at this server anyway.
         return bool(domain) and domain.lower() not in domains
 
+    def _count_domain(self, domain: str) -> None:
+        if domain:
+            self._domains.add(domain.lower())
+
     def _answer_rcpt(self, reply: Reply | None) -> None:
         recipient = self._recipient
         if self._grant(reply, replies.RECIPIENT_OK) and recipient is not None:
-            domain = recipient.mailbox.domain
-            if domain and self._limits.max_recipient_domains is not None:
-                self._domains.add(domain.lower())
-            self._open_envelope().recipients.append(recipient)
-            self._move(ServerTrigger.RCPT_ACCEPTED)
+            if self._limits.max_recipient_domains is not None:
+                self._count_domain(recipient.mailbox.domain)
+            (self.envelope or self._open_envelope()).recipients.append(recipient)
+            self._move(_RCPT_ACCEPTED)
         else:
             self._has_refused_recipient = not self._config.is_lmtp
 

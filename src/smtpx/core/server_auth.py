@@ -67,7 +67,7 @@ class ServerAuth(ServerMessage):
         Raises:
             RuntimeError: STARTTLS was not answered with 220 just now.
         """
-        if self._state is not ServerState.TLS:
+        if self.state is not ServerState.TLS:
             message = "TLS can start only after a 220 to STARTTLS"
             raise RuntimeError(message)
         self._buffer.clear()

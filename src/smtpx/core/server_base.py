@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     from smtpx.sasl.mechanism import Identity
     from smtpx.wire.envelope import Envelope
 
-__all__ = ["AGAIN", "ServerBase", "Stepped", "require_final", "require_negative"]
+__all__ = [
+    "AGAIN",
+    "READS_OCTETS",
+    "ServerBase",
+    "Stepped",
+    "require_final",
+    "require_negative",
+]
 
 
 class Again(Enum):
@@ -53,6 +60,24 @@ _INFORMING: Final = (AuthRefused, CommandAnswered, CommandRefused, MessageAborte
 
 _CONTENT: Final = frozenset({ServerState.DATA, ServerState.CHUNK})
 
+# Where nothing can happen before octets arrive. (Elsewhere there may be a step to take
+# without them, as at the end of a BDAT chunk.)
+READS_OCTETS: Final = frozenset(
+    {
+        ServerState.REJECTED,
+        ServerState.START,
+        ServerState.READY,
+        ServerState.AUTH,
+        ServerState.MAIL,
+        ServerState.RCPT,
+        ServerState.DATA,
+        ServerState.BDAT,
+    }
+)
+
+# A member takes four times as long to look up in its class (CPython 3.11).
+_CLOSED: Final = ServerState.CLOSED
+
 
 class ServerBase:
     """Input, output and state of one session; see ``ServerMachine``."""
@@ -70,7 +95,6 @@ class ServerBase:
         "_queue",
         "_skip",
         "_skip_replies",
-        "_state",
         "_trace",
         "ended_transactions",
         "envelope",
@@ -79,6 +103,7 @@ class ServerBase:
         "is_extended",
         "is_local",
         "is_tls",
+        "state",
     )
 
     def __init__(
@@ -95,7 +120,7 @@ class ServerBase:
         self._buffer = InputBuffer()
         self._out: list[bytes] = []
         self._queue: list[Event] = [ClientConnected()]
-        self._state = ServerState.CONNECTED
+        self.state = ServerState.CONNECTED
         self._pending: Callable[[Reply | None], None] | None = None
         self._is_eof = False
         # Counts abuse; unlike what the client said of itself it outlives STARTTLS.
@@ -119,11 +144,6 @@ class ServerBase:
     # ------------------------------------------------------------ for the layer above
 
     @property
-    def state(self) -> ServerState:
-        """Where the session stands; the tables of ``states`` say what may follow."""
-        return self._state
-
-    @property
     def is_waiting(self) -> bool:
         """Whether an event waits for its answer."""
         return self._pending is not None
@@ -136,7 +156,7 @@ class ServerBase:
     @property
     def is_reading_content(self) -> bool:
         """Whether octets are content now, be it refused, and not commands."""
-        return self._skip > 0 or self._state in _CONTENT
+        return self._skip > 0 or self.state in _CONTENT
 
     @property
     def buffered(self) -> int:
@@ -145,7 +165,7 @@ class ServerBase:
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the client, in pieces of any size."""
-        if self._state is not ServerState.CLOSED:
+        if self.state is not _CLOSED:
             self._buffer.append(data)
 
     def receive_eof(self) -> None:
@@ -176,13 +196,13 @@ class ServerBase:
 
     def close(self, reply: Reply, reason: str) -> None:
         """End the session with a reply, whatever it is doing: a timeout, a shutdown."""
-        if self._state is not ServerState.CLOSED:
+        if self.state is not ServerState.CLOSED:
             self._out.append(reply.encode())
             self._end(reason)
 
     def abort(self, reason: str) -> None:
         """Take note that the connection is gone: nothing more is read or answered."""
-        if self._state is not ServerState.CLOSED:
+        if self.state is not ServerState.CLOSED:
             self._end(reason)
 
     def data_to_send(self) -> bytes:
@@ -200,7 +220,7 @@ class ServerBase:
     # above
 
     def _move(self, trigger: ServerTrigger) -> None:
-        self._state = SERVER_TRANSITIONS[self._state, trigger]
+        self.state = SERVER_TRANSITIONS[self.state, trigger]
 
     def _send(self, reply: Reply) -> None:
         self._out.append(reply.encode())
@@ -212,14 +232,14 @@ class ServerBase:
             self._errors += 1
             if self._errors >= self._limits.max_errors and reply.code != 421:
                 reply = replies.TOO_MANY_ERRORS
-        self._send(reply)
+        self._out.append(reply.encode())
         if reply.code == 421:
             self._end(reply.text)
 
     def _grant(self, reply: Reply | None, default: Reply) -> bool:
         """Send an answer that came from above; tell whether it grants the command."""
         if reply is None:
-            self._send(default)
+            self._out.append(default.encode())
             return True
         require_final(reply)
         self._respond(reply.with_enhanced_default())

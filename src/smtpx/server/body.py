@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import MessageAborted
@@ -27,6 +26,7 @@ class Body:
 
     Attributes:
         octets_received: how much has arrived, read or not.
+        is_ended: whether no more arrives: the message is complete or was aborted.
 
     Example:
         ::
@@ -38,21 +38,22 @@ class Body:
 
     __slots__ = (
         "_blocks",
-        "_is_complete",
         "_is_discarded",
         "_on_taken",
         "_reason",
         "_waiter",
         "buffered",
+        "is_ended",
         "octets_received",
     )
 
     def __init__(self, on_taken: Callable[[], None]) -> None:
         self._on_taken = on_taken
-        self._blocks: deque[bytes] = deque()
+        # Short, as small blocks are joined and the read-ahead is limited.
+        self._blocks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
-        self._is_complete = False
         self._is_discarded = False
+        self.is_ended = False
         self._reason: str | None = None
         self.buffered = 0
         self.octets_received = 0
@@ -82,11 +83,11 @@ class Body:
                 message = "a message body is read before its hook returns"
                 raise RuntimeError(message)
             if self._blocks:
-                block = self._blocks.popleft()
+                block = self._blocks.pop(0)
                 self.buffered -= len(block)
                 self._on_taken()
                 return block
-            if self._is_complete:
+            if self.is_ended:
                 raise StopAsyncIteration
             await self._wait()
 
@@ -103,11 +104,6 @@ class Body:
         return content.getvalue()
 
     # ---------------------------------------------------------- for the connection
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether no more comes: it is complete or aborted."""
-        return self._is_complete or self._reason is not None
 
     @property
     def is_aborted(self) -> bool:
@@ -139,12 +135,14 @@ class Body:
             else:
                 self._blocks.append(data)
             self.buffered += len(data)
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def finish(self) -> None:
         """Take note that the message is complete."""
-        self._is_complete = True
-        self._wake()
+        self.is_ended = True
+        if self._waiter is not None:
+            self._wake()
 
     def abort(self, reason: str) -> None:
         """Take note that it never will be.
@@ -153,6 +151,7 @@ class Body:
             reason: why, for a log.
         """
         self._reason = reason
+        self.is_ended = True
         self._drop()
         self._wake()
 
@@ -160,9 +159,10 @@ class Body:
         """Take note that the handler reads no more."""
         self._is_discarded = True
         self._drop()
-        # A reader that the hook left behind finds that it is too late.
-        self._wake()
-        self._waiter = None
+        if self._waiter is not None:
+            # A reader that the hook left behind finds that it is too late.
+            self._wake()
+            self._waiter = None
 
     async def wait_ended(self) -> None:
         """Wait for the end, after ``discard``."""

@@ -58,6 +58,8 @@ class Connection(Pump):
         loop: that it runs on.
     """
 
+    __slots__ = ()
+
     # ------------------------------------------------- events that need no coroutine
 
     def _grant(self, _event: Event) -> None:
@@ -128,14 +130,16 @@ class Connection(Pump):
                 call = partial(_lmtp_data, statuses)
             else:
                 call = _data
-            # What arrived between the decision to run the hook and now.
-            self._feed_body()
+            if not body.is_ended:
+                # What arrived between the decision to run the hook and now.
+                self._feed_body()
             if body.is_aborted:
                 return
             reply = await self._ask(call, body)
             body.discard()
-            self._adjust_reading()
-            await body.wait_ended()
+            if not body.is_ended:
+                self._adjust_reading()
+                await body.wait_ended()
         finally:
             self._is_delivering = False
             self._body = None

@@ -22,10 +22,13 @@ import types
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
 from smtpx.core.events import (
+    Authenticated,
     AuthRefused,
     BodyReceived,
     CommandAnswered,
     CommandRefused,
+    HelloReceived,
+    MailReceived,
     MessageAborted,
     MessageComplete,
 )
@@ -69,8 +72,15 @@ EVENT_BUDGET: Final = 100
 #: Commands held behind a hook that is under way before reading pauses.
 MAX_COMMAND_BACKLOG: Final = 65_536
 
+# A member takes four times as long to look up in its class (CPython 3.11).
+_CLOSED: Final = ServerState.CLOSED
+
 LOCAL_TROUBLE: Final = Reply(421, "4.3.0", "local error; connect again later")
 _SESSION_TOO_LONG: Final = Reply(421, "4.4.2", "session too long; connect again")
+
+
+# What a client tells in these is a fact about its connection, if it was granted.
+_TELLING: Final = frozenset({HelloReceived, MailReceived, Authenticated})
 
 
 class Host(Protocol):
@@ -100,6 +110,41 @@ class Pump(asyncio.Protocol):
         host: the server.
         loop: that it runs on.
     """
+
+    __slots__ = (
+        "_body",
+        "_context",
+        "_end_reason",
+        "_ended_transactions",
+        "_hook_since",
+        "_host",
+        "_is_aborted",
+        "_is_clean_end",
+        "_is_delivering",
+        "_is_draining",
+        "_is_eof",
+        "_is_hook_cancelled",
+        "_is_in_handshake",
+        "_is_lost",
+        "_is_over",
+        "_is_pumping",
+        "_is_read_paused",
+        "_is_write_paused",
+        "_last_activity",
+        "_last_octets",
+        "_linger_until",
+        "_loop",
+        "_machine",
+        "_options",
+        "_overridden",
+        "_session",
+        "_started",
+        "_task",
+        "_transport",
+        "_wakeup",
+        "_watchdog",
+        "info",
+    )
 
     _MACHINE: ClassVar[type[ServerMachine]] = ServerMachine
     _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], Work | None]]]
@@ -137,7 +182,7 @@ class Pump(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client, or turn it away."""
         self._transport = cast("asyncio.Transport", transport)
-        self._started = self._last_activity = self._loop.time()
+        self._started = self._last_activity = self._last_octets = self._loop.time()
         self.info = info = describe_connection(
             transport,
             hostname=self._host.hostname,
@@ -163,16 +208,20 @@ class Pump(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take octets of the client."""
-        machine = self._machine
-        machine.receive_data(data)
-        if machine.is_reading_content:
-            # Elsewhere half a command keeps no session alive, but a reply does.
-            self._last_activity = self._loop.time()
+        self._last_octets = self._loop.time()
+        self._machine.receive_data(data)
+        if not self._is_pumping:
+            # What _advance does; a call less.
+            work = self._handle_ready()
+            if work is not None:
+                self._start_pump(work)
+            else:
+                self._flush()
+                if self._is_read_paused:
+                    self._adjust_reading()
+            return
         if self._is_delivering:
             self._feed_body()
-        elif not self._is_pumping:
-            self._advance()
-            return
         self._adjust_reading()
 
     def eof_received(self) -> bool:
@@ -275,9 +324,11 @@ class Pump(asyncio.Protocol):
                     return RESET
             event = machine.next_event()
             if event is None:
-                if not self._is_draining or not self._drain_now():
-                    return self._work_without_event()
-                continue
+                if self._is_draining and self._drain_now():
+                    continue
+                if self._body is None and not self._is_lost:
+                    break
+                return self._work_without_event()
             if type(event) in overridden:
                 return event
             work = self._HANDLERS[type(event)](self, event)
@@ -368,11 +419,14 @@ class Pump(asyncio.Protocol):
         budget = EVENT_BUDGET
         try:
             while work is not None:
-                call = HOOK_CALLS.get(type(work))
+                kind = type(work)
+                call = HOOK_CALLS.get(kind)
                 if call is None:
-                    await self._CALLERS[type(work)](self, work)
+                    await self._CALLERS[kind](self, work)
                 elif self._machine.is_waiting:
                     self._answer(await self._ask(call, work))
+                    if kind in _TELLING:
+                        self._update_info()
                 budget -= 1
                 if not budget:
                     # Hooks that do not suspend are no reason to let neighbours wait.
@@ -401,7 +455,7 @@ class Pump(asyncio.Protocol):
             self._last_activity = self._loop.time()
             self._transport.write(data)
         if (
-            self._machine.state is ServerState.CLOSED
+            self._machine.state is _CLOSED
             and self._linger_until is None
             and not self._is_delivering
         ):
@@ -537,12 +591,14 @@ class Pump(asyncio.Protocol):
             self._report("a hook answered out of place", error)
             reply = replies.LOCAL_ERROR
             machine.answer(reply)
-        info = self.info
+        return reply
+
+    def _update_info(self) -> None:
+        info, machine = self.info, self._machine
         info.hello_name = machine.hello_name
         info.is_extended = machine.is_extended
         info.identity = machine.identity
         info.envelope = machine.envelope
-        return reply
 
     # ------------------------------------------------------------------- time
 
@@ -565,6 +621,9 @@ class Pump(asyncio.Protocol):
         body = self._body
         end = None if times.session is None else self._started + times.session
         limit, since, act = times.command, self._last_activity, self._time_out
+        if self._machine.is_reading_content:
+            # Elsewhere half a command keeps no session alive, but a reply does.
+            since = max(since, self._last_octets)
         if self._is_delivering and body is not None and not body.is_ended:
             if body.is_awaited:
                 limit = times.body
@@ -632,7 +691,8 @@ class Pump(asyncio.Protocol):
         self._last_activity = self._loop.time()
         if self._hook_since is not None:
             self._hook_since = self._last_activity
-        self._adjust_reading()
+        if self._is_read_paused:
+            self._adjust_reading()
 
     def _note_answered(self, event: CommandAnswered) -> None:
         """The machine did it all; but it was an event, which the budget counts."""

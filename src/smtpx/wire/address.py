@@ -420,7 +420,7 @@ class Mailbox:
         """
         octets = _encode(text)
         path = b"<%b>" % octets
-        usual = _take_usual_path(path, 0)
+        usual = take_usual_path(path, 0)
         if usual is not None and usual[1] == len(path):
             return usual[0]
         try:
@@ -538,7 +538,7 @@ def _skip_source_route(line: bytes, start: int) -> int:
     return match.end()
 
 
-def _take_usual_path(line: bytes, start: int) -> tuple[Mailbox, int] | None:
+def take_usual_path(line: bytes, start: int) -> tuple[Mailbox, int] | None:
     """Take a path in ASCII, without source route or quoting, if there is one."""
     match = _match_usual_path(line, start)
     if match is None:
@@ -594,7 +594,7 @@ def take_reverse_path(
     >>> take_reverse_path(b"MAIL FROM:<> SIZE=1", 10)
     (None, 12)
     """
-    taken = _take_usual_path(line, start)
+    taken = take_usual_path(line, start)
     if taken is not None:
         return taken
     if lenient:
@@ -621,7 +621,7 @@ def take_forward_path(
     >>> take_forward_path(b"RCPT TO:<Postmaster>", 8)
     (Mailbox(local_part='Postmaster', domain=''), 20)
     """
-    taken = _take_usual_path(line, start)
+    taken = take_usual_path(line, start)
     if taken is not None:
         return taken
     if lenient:

@@ -157,8 +157,10 @@ class DotDecoder:
         content = b""
         state = self._state
         # In the middle of a line, or where a line starts and no dot does, there is
-        # nothing to resume. (No octet at all is in b"." too.)
-        if state and (state != _LINE_START or data[begin : begin + 1] in b"."):
+        # nothing to resume.
+        if state and (
+            state != _LINE_START or begin == len(data) or data[begin] == _DOT
+        ):
             content, begin = self._resume(data, begin)
             if self._state:
                 return content, begin - start, self._state == _ENDED
