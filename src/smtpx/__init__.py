@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from smtpx.server.listener import Server
     from smtpx.server.options import ServerOptions, ServerTimeouts
     from smtpx.server.session import ConnectionInfo, Session, Statuses
+    from smtpx.server.sockets import Listener, inherited_sockets
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.commands import parse_raw
@@ -177,6 +178,7 @@ __all__ = [
     "Identity",
     "LMTPClient",
     "Limits",
+    "Listener",
     "MailEvent",
     "MailOptions",
     "Mailbox",
@@ -237,6 +239,7 @@ __all__ = [
     "ValidSince",
     "__version__",
     "asend",
+    "inherited_sockets",
     "log_wire",
     "make_report",
     "make_scram_credentials",
@@ -339,6 +342,7 @@ _NAMES = {
     "smtpx.server.listener": ("Server",),
     "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),
     "smtpx.server.session": ("ConnectionInfo", "Session", "Statuses"),
+    "smtpx.server.sockets": ("Listener", "inherited_sockets"),
     "smtpx.message.addresses": (
         "Address",
         "AddressParts",

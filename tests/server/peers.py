@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from smtpx.server.body import Body
-from smtpx.server.listener import Address, Server
+from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions, ServerTimeouts
 from smtpx.server.session import ConnectionInfo, Session
+from smtpx.server.sockets import Address
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:

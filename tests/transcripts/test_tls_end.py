@@ -10,9 +10,10 @@ import contextlib
 import socket
 import ssl
 
-from smtpx.server.listener import Server, parse_address
+from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
 from smtpx.server.session import Session
+from smtpx.server.sockets import parse_address
 from smtpx.testing.drivers import Certificates
 
 

@@ -29,9 +29,10 @@ from smtpx.cli.failures import ExitCode, Failure, explain
 from smtpx.cli.screen import Screen
 from smtpx.core.limits import Limits
 from smtpx.errors import BadSyntax, Refuse
-from smtpx.server.listener import Server, parse_address
+from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
 from smtpx.server.session import ConnectionInfo, Session
+from smtpx.server.sockets import parse_address
 from smtpx.wire.address import Mailbox
 from smtpx.wire.replies import Reply
 

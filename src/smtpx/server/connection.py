@@ -183,7 +183,7 @@ class Connection(Pump):
         self._answer(None)
         if self._machine.state is not ServerState.TLS:
             return
-        context = cast("ssl.SSLContext", self._options.tls)
+        context = cast("ssl.SSLContext", self._host.tls)
         self._flush()
         # From its first step start_tls gives us nothing but what came through TLS, and
         # that may come before it returns: a client sends EHLO with its last handshake

@@ -1,9 +1,8 @@
-"""What a transport tells of its two ends, put into a ``ConnectionInfo``."""
+"""What is known of the two ends of a connection, put into a ``ConnectionInfo``."""
 
 from __future__ import annotations
 
 import secrets
-import socket
 import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -25,38 +24,39 @@ _ID_OCTETS = 6
 
 
 def describe_connection(
-    transport: asyncio.BaseTransport,
+    peer: object,
+    local: str,
     *,
     hostname: str,
     is_lmtp: bool,
     close: Callable[[Reply | None], None],
 ) -> ConnectionInfo:
-    """Collect the facts about a connection that was just made.
+    """Write down the facts about a connection that was just accepted.
 
     Args:
-        transport: of the connection, after its handshake if it is under TLS.
+        peer: the client's address, as ``accept`` returned it.
+        local: the address it connected to.
         hostname: what the server calls itself.
         is_lmtp: whether it speaks LMTP.
         close: ends the session.
     """
-    peer = transport.get_extra_info("peername")
     peer_host = _host_of(peer)
-    sock = transport.get_extra_info("socket")
-    is_unix = sock is not None and sock.family == getattr(socket, "AF_UNIX", None)
-    info = ConnectionInfo(
+    return ConnectionInfo(
         id=secrets.token_hex(_ID_OCTETS),
         hostname=hostname,
         peer=format_address(peer),
         peer_host=peer_host,
-        local=format_address(transport.get_extra_info("sockname")),
+        local=local,
         started_at=datetime.now(UTC),
         is_lmtp=is_lmtp,
-        # A TCP client that is gone already has no address either, and is not local.
-        is_local=is_unix if peer_host is None else _is_loopback(peer_host),
+        # Where the kernel knows no address, as of a client that is gone, nobody is.
+        is_local=(
+            isinstance(peer, str | bytes)
+            if peer_host is None
+            else _is_loopback(peer_host)
+        ),
         close=close,
     )
-    info.tls = tls_info(transport)
-    return info
 
 
 def tls_info(transport: asyncio.BaseTransport) -> TLSInfo | None:

@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import socket
-import stat
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self
 
-from smtpx.core.config import ServerConfig
-from smtpx.net.binding import hash_end_point, own_certificates
-from smtpx.net.channel import format_address
-from smtpx.sasl.registry import SERVER_MECHANISMS
-from smtpx.server.connection import Connection
 from smtpx.server.counts import ConnectionCounts
-from smtpx.server.observed import ObservedConnection
 from smtpx.server.options import ServerOptions
+from smtpx.server.post import Post
 from smtpx.server.pump import Pump
-from smtpx.server.questions import can_answer
 from smtpx.server.session import ConnectionInfo, Session
-from smtpx.server.work import extensions_of
+from smtpx.server.sockets import Address, Listener
 from smtpx.wire import replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-    from smtpx.sasl.mechanism import ServerMechanism
+    from smtpx.core.config import ServerConfig
     from smtpx.wire.replies import Reply
 
-__all__ = ["Address", "Server"]
+__all__ = ["Server"]
 
 logger = logging.getLogger("smtpx.server")
 
-#: Where to listen: ``"host:port"``, ``"[::1]:port"``, ``":port"`` (all interfaces),
-#: ``"unix:/path"``, or a socket that is bound already (systemd).
-Address: TypeAlias = str | socket.socket
-
-_UNIX_PREFIX: Final = "unix:"
+# `max_size` of asyncio's transports.
+_ASYNCIO_READ_OCTETS: Final = 262_144
 
 
 class Server:
@@ -49,7 +37,9 @@ class Server:
 
     Args:
         session_factory: makes a session for a ``ConnectionInfo``: a class will do.
-        address: where to listen, one or several; port 0 takes a free one.
+        address: where to listen, one or several: ``"host:port"``, ``":port"`` (all
+            interfaces), ``"unix:/path"``, a socket that is bound already, or a
+            `Listener`, which says what is different there; port 0 takes a free one.
         options: everything else.
 
     Attributes:
@@ -80,25 +70,17 @@ class Server:
         *,
         options: ServerOptions | None = None,
     ) -> None:
-        self._addresses: tuple[Address, ...]
-        if isinstance(address, str | socket.socket):
-            self._addresses = (address,)
-        else:
-            self._addresses = tuple(address)
-        for one in self._addresses:
-            if isinstance(one, str) and not one.startswith(_UNIX_PREFIX):
-                parse_address(
-                    one
-                )  # raises ValueError on a wrong one, now and not later
+        given = (address,) if isinstance(address, _ONE_ADDRESS) else tuple(address)
+        listeners = [a if isinstance(a, Listener) else Listener(a) for a in given]
+        if not listeners:
+            raise ValueError("a server needs an address to listen on")
         self.session_factory = session_factory
         self.options = options or ServerOptions()
         self.hostname = self.options.hostname or socket.gethostname()
-        self._listeners: list[asyncio.AbstractServer] = []
-        self._unix_paths: list[tuple[Path, int]] = []
+        self._posts = [Post(self, listener) for listener in listeners]
         self._bound: tuple[str, ...] = ()
         self._connections: set[Pump] = set()
         self._counts = ConnectionCounts(self.options)
-        self._configs: dict[type[Session], ServerConfig] = {}
         self._is_stopping = False
         self._all_gone: asyncio.Event | None = None
 
@@ -120,9 +102,15 @@ class Server:
             raise RuntimeError(message)
         self._all_gone = asyncio.Event()
         self._all_gone.set()
+        # glibc maps and unmaps a block over its threshold each time, and asyncio reads
+        # into such a one; the threshold goes up when a larger one is let go. That takes
+        # 100 to 200 us off a connection with one message, and costs nothing.
+        bytearray(4 * _ASYNCIO_READ_OCTETS)
         try:
-            for address in self._addresses:
-                await self._listen(address)
+            for post in self._posts:
+                self._bound += await post.bind()
+            for post in self._posts:
+                post.start()
         except BaseException:
             await self.close()
             raise
@@ -154,7 +142,7 @@ class Server:
 
     async def close(self) -> None:
         """Stop now: connections are dropped, messages under way aborted."""
-        self._stop_listening()
+        self._stop_listening(takes_queue=False)
         for connection in tuple(self._connections):
             connection.abort()
         await self._wait_gone()
@@ -165,7 +153,8 @@ class Server:
         Args:
             grace: seconds after which those that did not finish are dropped.
         """
-        self._stop_listening()
+        # Those whom the kernel has connected already are told so too.
+        self._stop_listening(takes_queue=True)
         for connection in tuple(self._connections):
             connection.drain()
         with contextlib.suppress(TimeoutError):
@@ -217,15 +206,12 @@ class Server:
     # ----------------------------------------------------------------- for connections
 
     def config_for(self, session: type[Session]) -> ServerConfig:
-        """Return the settings of the machine for sessions of a class; made once.
+        """Return the settings of the machine for sessions at the first listener.
 
         Args:
-            session: the class; the hooks it overrides decide on AUTH.
+            session: their class; the hooks it overrides decide on AUTH.
         """
-        config = self._configs.get(session)
-        if config is None:
-            config = self._configs[session] = self._make_config(session)
-        return config
+        return self._posts[0].config_for(session)
 
     def opened(self, connection: Pump) -> Reply | None:
         """Count a connection; return a reply to turn it away with.
@@ -249,137 +235,22 @@ class Server:
         self._counts.end(connection)
         if not self._connections and self._all_gone is not None:
             self._all_gone.set()
+        for post in self._posts:
+            post.resume()
 
     # ------------------------------------------------------------------------ inside
 
-    @functools.cached_property
-    def _can_bind(self) -> bool:
-        """Whether there is a certificate that a client can bind a proof to."""
-        tls = self.options.tls
-        certificates = () if tls is None else own_certificates(tls)
-        return any(map(hash_end_point, certificates))
-
-    def _make_config(self, session: type[Session]) -> ServerConfig:
-        options = self.options
-        mechanisms: dict[str, type[ServerMechanism]] = {}
-        for name in options.auth_mechanisms:
-            mechanism = SERVER_MECHANISMS[name.upper()]
-            if can_answer(session, mechanism) and (
-                not mechanism.binds_channel or self._can_bind
-            ):
-                mechanisms[mechanism.name] = mechanism
-        mechanisms |= {n.upper(): m for n, m in options.extra_mechanisms.items()}
-        return ServerConfig(
-            hostname=self.hostname,
-            is_lmtp=options.lmtp,
-            limits=options.limits,
-            bare_newline=options.bare_newline,
-            lenient_paths=options.lenient_paths,
-            extensions=options.enabled_extensions | extensions_of(session),
-            extension_settings=options.extension_settings,
-            registry=options.registry,
-            mechanisms=mechanisms,
-            plaintext_mechanisms=frozenset(n.upper() for n in options.plaintext_auth),
-            trusts_local_clients=options.local_plaintext_auth,
-            offers_starttls=options.tls is not None and not options.implicit_tls,
-            requires_tls=options.require_tls,
-            requires_auth=options.require_auth,
-        )
-
-    async def _listen(self, address: Address) -> None:
-        loop = asyncio.get_running_loop()
-        options = self.options
-        context = options.tls if options.implicit_tls else None
-        handshake = None if context is None else options.timeouts.handshake
-
-        # Who is not watched has no part in it, not even a question.
-        kind = ObservedConnection if options.event_sinks else Connection
-
-        def make() -> Connection:
-            return kind(self, loop)
-
-        if isinstance(address, socket.socket):
-            is_unix = address.family == getattr(socket, "AF_UNIX", None)
-            create = loop.create_unix_server if is_unix else loop.create_server
-            listener = await create(
-                make,
-                sock=address,
-                backlog=options.backlog,
-                ssl=context,
-                ssl_handshake_timeout=handshake,
-            )
-        elif address.startswith(_UNIX_PREFIX):
-            path = address.removeprefix(_UNIX_PREFIX)
-            listener = await loop.create_unix_server(
-                make,
-                path,
-                backlog=options.backlog,
-                ssl=context,
-                ssl_handshake_timeout=handshake,
-            )
-            self._remember_path(Path(path))
-        else:
-            host, port = parse_address(address)
-            listener = await loop.create_server(
-                make,
-                host,
-                port,
-                backlog=options.backlog,
-                ssl=context,
-                ssl_handshake_timeout=handshake,
-            )
-        self._listeners.append(listener)
-        self._bound += tuple(format_address(s.getsockname()) for s in listener.sockets)
-
-    def _remember_path(self, path: Path) -> None:
-        self._unix_paths.append((path, path.stat().st_ino))
-
-    def _stop_listening(self) -> None:
+    def _stop_listening(self, *, takes_queue: bool) -> None:
         self._is_stopping = True
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
-        for path, inode in self._unix_paths:
-            # Another server may have taken the path since.
-            with contextlib.suppress(OSError):
-                status = path.stat()
-                if status.st_ino == inode and stat.S_ISSOCK(status.st_mode):
-                    path.unlink()
-        self._unix_paths.clear()
+        for post in self._posts:
+            post.stop(takes_queue=takes_queue)
 
     async def _wait_gone(self) -> None:
         if self._all_gone is not None:
             await self._all_gone.wait()
 
 
-def parse_address(address: str) -> tuple[str | None, int]:
-    """Split ``host:port``.
-
-    Args:
-        address: an IPv6 address stands in brackets; an empty host is every interface.
-
-    Returns:
-        The host, None for all interfaces, and the port.
-
-    Raises:
-        ValueError: there is no port, or it is no number from 0 to 65535.
-
-    >>> parse_address("[::1]:2525"), parse_address(":25")
-    (('::1', 2525), (None, 25))
-    """
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        message = (
-            f"{address!r} is no address to listen on: write host:port, [IPv6]:port, "
-            f"or {_UNIX_PREFIX}/path"
-        )
-        raise ValueError(message)
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        message = f"put the IPv6 address in {address!r} in brackets: [{host}]:{port}"
-        raise ValueError(message)
-    return host or None, int(port)
+_ONE_ADDRESS: Final = (str, socket.socket, Listener)
 
 
 class _ServerThread(threading.Thread):

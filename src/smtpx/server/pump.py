@@ -38,7 +38,7 @@ from smtpx.core.trace import WireLog
 from smtpx.errors import MessageAborted as MessageCutOff
 from smtpx.errors import Refuse
 from smtpx.server.body import Body
-from smtpx.server.ends import describe_connection
+from smtpx.server.ends import describe_connection, tls_info
 from smtpx.server.session import ConnectionInfo, Session
 from smtpx.server.watchdog import Deadline, Watchdog
 from smtpx.server.work import (
@@ -56,6 +56,7 @@ from smtpx.wire import replies
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Generator, Mapping
 
     from smtpx.core.config import ServerConfig
@@ -89,6 +90,7 @@ class Host(Protocol):
     hostname: str
     options: ServerOptions
     session_factory: Callable[[ConnectionInfo], Session]
+    tls: ssl.SSLContext | None
 
     def config_for(self, session: type[Session]) -> ServerConfig:
         """Return the settings of the machine for sessions of this class."""
@@ -109,6 +111,11 @@ class Pump(asyncio.Protocol):
     Args:
         host: the server.
         loop: that it runs on.
+
+    Attributes:
+        info: facts about the connection, from ``accepted`` on.
+        is_made: whether it was handed to us, after the handshake of implicit TLS.
+        handshake: the task that does that handshake, as long as it does.
     """
 
     __slots__ = (
@@ -137,13 +144,16 @@ class Pump(asyncio.Protocol):
         "_machine",
         "_options",
         "_overridden",
+        "_refusal",
         "_session",
         "_started",
         "_task",
         "_transport",
         "_wakeup",
         "_watchdog",
+        "handshake",
         "info",
+        "is_made",
     )
 
     _MACHINE: ClassVar[type[ServerMachine]] = ServerMachine
@@ -175,21 +185,56 @@ class Pump(asyncio.Protocol):
         self._context = contextvars.copy_context()
         self._is_hook_cancelled = False
         self._is_aborted = False
+        self.is_made = False
+        self.handshake: asyncio.Task[object] | None = None
+        self._refusal: Reply | None = None
         self._watchdog = Watchdog(loop, host.options.timeouts, self._deadline)
+
+    # ------------------------------------------------------- called by what accepts it
+
+    def accepted(self, peer: object, local: str) -> bool:
+        """Count as a connection from now on; tell whether the client is welcome.
+
+        Args:
+            peer: the client's address, as ``accept`` returned it.
+            local: the address it connected to.
+        """
+        self.info = describe_connection(
+            peer,
+            local,
+            hostname=self._host.hostname,
+            is_lmtp=self._options.lmtp,
+            close=self.close,
+        )
+        self._refusal = self._host.opened(self)
+        return self._refusal is None
+
+    def never_made(self, reason: str) -> None:
+        """Count no more: there was no session, and there will be none.
+
+        Args:
+            reason: why, for the log.
+        """
+        logger.info("%s: no session with %s: %s", self.info.id, self.info.peer, reason)
+        self._is_lost = self._is_over = True
+        self._host.ended(self)
 
     # ----------------------------------------------------------- called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client, or turn it away."""
         self._transport = cast("asyncio.Transport", transport)
+        if self._is_over:
+            # It was given up, and counted so, before the loop came to this.
+            self._transport.abort()
+            return
+        self.is_made = True
         self._started = self._last_activity = self._last_octets = self._loop.time()
-        self.info = info = describe_connection(
-            transport,
-            hostname=self._host.hostname,
-            is_lmtp=self._options.lmtp,
-            close=self.close,
-        )
-        refusal = self._host.opened(self)
+        info = self.info
+        info.tls = tls_info(transport)
+        refusal = self._refusal
+        if self._is_draining:
+            refusal = replies.SHUTTING_DOWN
         if not self._open_session():
             refusal = LOCAL_TROUBLE
         trace = self._options.wire_log
@@ -204,6 +249,8 @@ class Pump(asyncio.Protocol):
         self._watchdog.arm()
         if refusal is not None:
             self._machine.close(refusal, refusal.text)
+        if self._is_aborted:
+            self.abort()
         self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -266,7 +313,7 @@ class Pump(asyncio.Protocol):
 
     def close(self, reply: Reply | None = None) -> None:
         """End the session now, with 421 4.3.2 unless told otherwise."""
-        if self._is_in_handshake:
+        if self._is_in_handshake or not self.is_made:
             # No word in plaintext may go into it.
             self.abort()
             return
@@ -282,12 +329,16 @@ class Pump(asyncio.Protocol):
     def drain(self) -> None:
         """End the session with 421 4.3.2 as soon as no transaction is under way."""
         self._is_draining = True
-        if not self._is_pumping:
+        if self.is_made and not self._is_pumping:
             self._advance()
 
     def abort(self) -> None:
         """Drop the connection, and cancel the hook under way."""
         self._is_aborted = True
+        if not self.is_made:
+            if self.handshake is not None:
+                self.handshake.cancel()
+            return
         # First of all, so that no pipelined command starts another hook.
         self._machine.abort("the server is closing")
         if self._is_delivering:

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import ssl
 
-from smtpx.server.listener import Server, parse_address
+from smtpx.server.listener import Server
 from smtpx.server.session import ConnectionInfo
+from smtpx.server.sockets import parse_address
 from smtpx.testing.scripted import (
     Received,
     Script,

@@ -1,0 +1,219 @@
+"""One listener of a server: its sockets, the options there, and who connects to it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from smtpx.core.config import ServerConfig
+from smtpx.net.binding import hash_end_point, own_certificates
+from smtpx.net.channel import format_address
+from smtpx.sasl.registry import SERVER_MECHANISMS
+from smtpx.server.accept import Acceptor
+from smtpx.server.connection import Connection
+from smtpx.server.observed import ObservedConnection
+from smtpx.server.questions import can_answer
+from smtpx.server.sockets import BoundSocket, Listener, bind_listener
+from smtpx.server.work import extensions_of
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Callable
+
+    from smtpx.sasl.mechanism import ServerMechanism
+    from smtpx.server.options import ServerOptions
+    from smtpx.server.pump import Pump
+    from smtpx.server.session import ConnectionInfo, Session
+    from smtpx.wire.replies import Reply
+
+__all__ = ["Owner", "Post"]
+
+logger = logging.getLogger("smtpx.server")
+
+
+class Owner(Protocol):
+    """What a post needs of the server that it belongs to."""
+
+    hostname: str
+    options: ServerOptions
+    session_factory: Callable[[ConnectionInfo], Session]
+
+    def opened(self, connection: Pump) -> Reply | None:
+        """Take note of a connection; return a reply to turn it away with."""
+        ...
+
+    def ended(self, connection: Pump) -> None:
+        """Take note that it is gone."""
+        ...
+
+
+class Post:
+    """What a server is to the clients of one of its listeners.
+
+    Args:
+        owner: the server.
+        listener: where it listens, and what is different there.
+
+    Attributes:
+        hostname: the server's.
+        options: the server's, as they are here.
+        session_factory: the server's.
+        tls: certificate and rules of TLS here, None without.
+
+    Raises:
+        ValueError: the listener's options contradict the server's.
+    """
+
+    def __init__(self, owner: Owner, listener: Listener) -> None:
+        self.hostname = owner.hostname
+        self.options = options = listener.options_here(owner.options)
+        self.session_factory = owner.session_factory
+        self.tls: ssl.SSLContext | None = options.tls
+        self.opened = owner.opened
+        self.ended = owner.ended
+        # Who is not watched has no part in it, not even a question.
+        self._kind = ObservedConnection if options.event_sinks else Connection
+        self._listener = listener
+        self._bound: list[BoundSocket] = []
+        self._acceptors: list[Acceptor] = []
+        self._configs: dict[type[Session], ServerConfig] = {}
+        # The loop knows its tasks weakly.
+        self._opening: set[asyncio.Task[object]] = set()
+
+    # ----------------------------------------------------------------- for the server
+
+    async def bind(self) -> tuple[str, ...]:
+        """Listen, without accepting anybody yet; return the addresses.
+
+        Raises:
+            OSError: an address cannot be used.
+        """
+        self._bound = await bind_listener(self._listener, self.options.backlog)
+        return tuple(bound.name for bound in self._bound)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        for bound in self._bound:
+            take = functools.partial(self._take, loop, bound.local_name)
+            acceptor = Acceptor(loop, bound.sock, take, name=bound.name)
+            acceptor.start()
+            self._acceptors.append(acceptor)
+
+    def stop(self, *, takes_queue: bool) -> None:
+        """Accept no more, and give the addresses back; twice is fine.
+
+        Args:
+            takes_queue: take those first whom the kernel has connected already.
+        """
+        acceptors, self._acceptors = self._acceptors, []
+        bound_sockets, self._bound = self._bound, []
+        for bound in bound_sockets:
+            bound.remove_file()
+            if not acceptors:
+                bound.sock.close()
+        for bound, acceptor in zip(bound_sockets, acceptors, strict=False):
+            acceptor.stop(takes_queue=takes_queue and bound.is_ours)
+
+    def resume(self) -> None:
+        """A connection ended: there may be room again for one more."""
+        for acceptor in self._acceptors:
+            acceptor.resume()
+
+    # ---------------------------------------------------------------- for connections
+
+    def config_for(self, session: type[Session]) -> ServerConfig:
+        """Return the settings of the machine for sessions of a class; made once.
+
+        Args:
+            session: the class; the hooks it overrides decide on AUTH.
+        """
+        config = self._configs.get(session)
+        if config is None:
+            config = self._configs[session] = self._make_config(session)
+        return config
+
+    # ------------------------------------------------------------------------- inside
+
+    def _take(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        local: str | None,
+        sock: socket.socket,
+        peer: object,
+    ) -> None:
+        """Make a connection of a socket; it counts from now on, handshake or not."""
+        connection = self._kind(self, loop)
+        is_welcome = connection.accepted(
+            peer, format_address(sock.getsockname()) if local is None else local
+        )
+        options = self.options
+        if not options.implicit_tls:
+            opening = loop.connect_accepted_socket(lambda: connection, sock)
+        elif is_welcome:
+            opening = loop.connect_accepted_socket(
+                lambda: connection,
+                sock,
+                ssl=self.tls,
+                ssl_handshake_timeout=options.timeouts.handshake,
+            )
+        else:
+            # A handshake is too dear for a word to somebody who is not wanted.
+            sock.close()
+            connection.never_made("too many connections")
+            return
+        task: asyncio.Task[object] = loop.create_task(opening)
+        self._opening.add(task)
+        task.add_done_callback(functools.partial(self._opened, connection, sock))
+        if options.implicit_tls:
+            connection.handshake = task
+
+    def _opened(
+        self, connection: Connection, sock: socket.socket, task: asyncio.Task[object]
+    ) -> None:
+        """Let go of what opened a connection, and of one that was not to be."""
+        self._opening.discard(task)
+        connection.handshake = None
+        error = None if task.cancelled() else task.exception()
+        if not connection.is_made:
+            sock.close()
+            connection.never_made(str(error) if error else "given up")
+        elif error is not None:
+            # Our own connection_made is not to raise.
+            logger.error("%s: cannot be opened", connection.info.id, exc_info=error)
+
+    @functools.cached_property
+    def _can_bind(self) -> bool:
+        """Whether there is a certificate that a client can bind a proof to."""
+        certificates = () if self.tls is None else own_certificates(self.tls)
+        return any(map(hash_end_point, certificates))
+
+    def _make_config(self, session: type[Session]) -> ServerConfig:
+        options = self.options
+        mechanisms: dict[str, type[ServerMechanism]] = {}
+        for name in options.auth_mechanisms:
+            mechanism = SERVER_MECHANISMS[name.upper()]
+            if can_answer(session, mechanism) and (
+                not mechanism.binds_channel or self._can_bind
+            ):
+                mechanisms[mechanism.name] = mechanism
+        mechanisms |= {n.upper(): m for n, m in options.extra_mechanisms.items()}
+        return ServerConfig(
+            hostname=self.hostname,
+            is_lmtp=options.lmtp,
+            limits=options.limits,
+            bare_newline=options.bare_newline,
+            lenient_paths=options.lenient_paths,
+            extensions=options.enabled_extensions | extensions_of(session),
+            extension_settings=options.extension_settings,
+            registry=options.registry,
+            mechanisms=mechanisms,
+            plaintext_mechanisms=frozenset(n.upper() for n in options.plaintext_auth),
+            trusts_local_clients=options.local_plaintext_auth,
+            offers_starttls=options.tls is not None and not options.implicit_tls,
+            requires_tls=options.require_tls,
+            requires_auth=options.require_auth,
+        )
