@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from smtpx.server.options import ServerOptions, ServerTimeouts
     from smtpx.server.session import ConnectionInfo, Session, Statuses
     from smtpx.server.sockets import Listener, inherited_sockets
+    from smtpx.server.transform import Transform, transform
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.commands import parse_raw
@@ -235,6 +236,7 @@ __all__ = [
     "TLSUnavailable",
     "Timeouts",
     "TokenRefused",
+    "Transform",
     "UnsafeOctets",
     "ValidSince",
     "__version__",
@@ -248,6 +250,7 @@ __all__ = [
     "parse_report",
     "send",
     "split_address",
+    "transform",
 ]
 
 __version__ = "0.1.0"
@@ -343,6 +346,7 @@ _NAMES = {
     "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),
     "smtpx.server.session": ("ConnectionInfo", "Session", "Statuses"),
     "smtpx.server.sockets": ("Listener", "inherited_sockets"),
+    "smtpx.server.transform": ("Transform", "transform"),
     "smtpx.message.addresses": (
         "Address",
         "AddressParts",
