@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from smtpx.client.blocking import Client, LMTPClient, send
     from smtpx.client.blocking_pool import BlockingClientPool
     from smtpx.client.options import Auth, Chunking, ClientOptions, Timeouts, TLSMode
+    from smtpx.client.outgoing import Outcome, Outgoing, SendWindow
     from smtpx.client.pool_options import PoolOptions, PoolStatistics
     from smtpx.core.limits import Limits
     from smtpx.errors import (
@@ -193,6 +194,8 @@ __all__ = [
     "OpenTelemetryEvents",
     "OriginalRecipient",
     "OutOfStep",
+    "Outcome",
+    "Outgoing",
     "Parameter",
     "ParsedMessage",
     "PhaseTimeout",
@@ -222,6 +225,7 @@ __all__ = [
     "ScramCredentials",
     "SendError",
     "SendResult",
+    "SendWindow",
     "SenderRefused",
     "Server",
     "ServerEvent",
@@ -325,6 +329,7 @@ _NAMES = {
         "Timeouts",
     ),
     "smtpx.client.pool_options": ("PoolOptions", "PoolStatistics"),
+    "smtpx.client.outgoing": ("Outcome", "Outgoing", "SendWindow"),
     "smtpx.server.body": ("Body",),
     "smtpx.server.events": (
         "AbortedEvent",

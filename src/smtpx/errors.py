@@ -321,9 +321,16 @@ class GreetingRefused(ConnectError):
 
 
 class ConnectionLost(SendError, smtplib.SMTPServerDisconnected):
-    """The connection broke, or was closed because it could not be trusted further."""
+    """The connection broke, or was closed because it could not be trusted further.
+
+    Attributes:
+        results: what was known by then of each recipient of the message under way, in
+            order; empty if there was none. In LMTP some may have theirs, and others not
+            (RFC 2033 section 4.2).
+    """
 
     DEFAULT_IS_TEMPORARY = True
+    results: tuple[RecipientResult, ...] = ()
 
 
 class OutOfStep(ConnectionLost):

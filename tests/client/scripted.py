@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from smtpx.client.opening import AnyAuth
     from smtpx.net.channel import Channel
+    from tests.client.mirror import Connection
 
 T = TypeVar("T")
 
@@ -81,6 +82,8 @@ class ScriptedChannel:
     is_aborted: bool = False
     tls_name: str | None = None
     _received: bytes = b""
+    # What answers when the script is at its end.
+    mirror: Connection | None = None
 
     @property
     def has_received(self) -> bool:
@@ -88,6 +91,8 @@ class ScriptedChannel:
 
     @property
     def is_readable(self) -> bool:
+        if self.mirror is not None and not self.steps:
+            return self.mirror.is_readable
         return self._next() in {"S", "EOF"}
 
     def _next(self) -> str:
@@ -100,6 +105,9 @@ class ScriptedChannel:
             self.steps.pop(0)
             raise BrokenPipeError("nobody reads")
         self.writes.append(data)
+        if self.mirror is not None and not self.steps:
+            self.mirror.receive_data(data)
+            return
         self._received += data
         while self._next() == "C" and self._received.startswith(self.steps[0][1]):
             self._received = self._received[len(self.steps.pop(0)[1]) :]
@@ -114,6 +122,8 @@ class ScriptedChannel:
         assert not self.is_aborted
         assert not self.is_closed
         self.timeouts.append(timeout)
+        if self.mirror is not None and not self.steps:
+            return self.mirror.take()
         while self._next().startswith("WAIT "):
             seconds = float(self.steps.pop(0)[0].removeprefix("WAIT "))
             if timeout is not None and seconds >= timeout:
@@ -183,6 +193,7 @@ class ScriptedRuntime:
     dialled: list[str] = field(default_factory=list)
     timeouts: list[float | None] = field(default_factory=list)
     error: OSError | None = None
+    attend: Callable[[ScriptedChannel], None] | None = None
 
     def clock(self) -> float:
         return self.now
@@ -213,6 +224,8 @@ class ScriptedRuntime:
         steps = parse_script(self.scripts.pop(0))
         channel = ScriptedChannel(steps, self, self.peer, self.local)
         self.channels.append(channel)
+        if self.attend is not None:
+            self.attend(channel)
         return channel
 
     @property

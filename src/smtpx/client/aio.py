@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from collections import deque
+from collections.abc import AsyncIterable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from smtpx.client.conversation import Conversation
+from smtpx.client.opening import BUSY
 from smtpx.client.options import DEFAULT_OPTIONS
+from smtpx.client.supply import PlainSupply
 from smtpx.net import aio
 from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from smtpx.client.opening import AnyAuth
     from smtpx.client.options import ClientOptions
     from smtpx.client.order import RcptOptionsOf, Recipients
+    from smtpx.client.outgoing import Envelopes
+    from smtpx.client.supply import Supply
     from smtpx.net.channel import Channel
     from smtpx.wire.address import Mailbox
     from smtpx.wire.envelope import SendResult
@@ -34,7 +40,7 @@ class AsyncioRuntime:
         return asyncio.get_running_loop().time()
 
     def lock(self) -> AbstractAsyncContextManager[None]:
-        return asyncio.Lock()
+        return _TaskLock()
 
     async def connect_tcp(
         self, host: str, port: int, *, timeout: float | None, local_address: str | None
@@ -48,6 +54,81 @@ class AsyncioRuntime:
 
     async def wrap_socket(self, sock: sockets.socket) -> Channel:
         return await aio.wrap_socket(sock)
+
+
+class _TaskLock:
+    """A lock for tasks that notices when one would wait for itself."""
+
+    __slots__ = ("_lock", "_owner")
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._owner: asyncio.Task[Any] | None = None
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        if self._lock.locked() and self._owner is task:
+            raise RuntimeError(BUSY)
+        await self._lock.acquire()
+        self._owner = task
+
+    async def __aexit__(self, *_: object) -> None:
+        self._owner = None
+        self._lock.release()
+
+
+# How far an async iterable is read ahead of what is said. A task does it, so what
+# the source waits for holds nothing up; a few make its switches cheap.
+_FEED_ITEMS: Final = 16
+
+
+class _FedSupply:
+    """Messages from an async iterable, pulled by a task of its own."""
+
+    def __init__(self, envelopes: AsyncIterable[object]) -> None:
+        self._items: deque[object] = deque()
+        self._error: Exception | None = None
+        self._is_ended = False
+        self._has_changed = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._task = asyncio.create_task(self._feed(envelopes))
+
+    @property
+    def has_next(self) -> bool:
+        return bool(self._items) or self._is_ended
+
+    async def next(self) -> object:
+        while not self._items:
+            if self._is_ended:
+                if self._error is not None:
+                    raise self._error
+                raise StopAsyncIteration
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        if len(self._items) == _FEED_ITEMS // 2:
+            self._has_room.set()
+        return self._items.popleft()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    def taken(self) -> Iterable[object]:
+        return self._items
+
+    async def _feed(self, envelopes: AsyncIterable[object]) -> None:
+        try:
+            async for item in envelopes:
+                self._items.append(item)
+                self._has_changed.set()
+                if len(self._items) >= _FEED_ITEMS:
+                    self._has_room.clear()
+                    await self._has_room.wait()
+        except Exception as error:
+            self._error = error
+        finally:
+            self._is_ended = True
+            self._has_changed.set()
 
 
 class AsyncClient(Conversation):
@@ -98,6 +179,11 @@ class AsyncClient(Conversation):
         traceback: TracebackType | None,
     ) -> None:
         await self.quit()
+
+    def _supply(self, envelopes: Envelopes) -> Supply:
+        if isinstance(envelopes, AsyncIterable):
+            return _FedSupply(envelopes)
+        return PlainSupply(envelopes)
 
 
 class AsyncLMTPClient(AsyncClient):

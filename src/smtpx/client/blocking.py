@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from smtpx.client.conversation import Conversation
-from smtpx.client.opening import describe
+from smtpx.client.opening import BUSY, describe
 from smtpx.client.options import DEFAULT_OPTIONS
+from smtpx.client.outgoing import DEFAULT_WINDOW
 from smtpx.net import blocking
 from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from smtpx.client.opening import AnyAuth
     from smtpx.client.options import ClientOptions, Secret
     from smtpx.client.order import RcptOptionsOf, Recipients
+    from smtpx.client.outgoing import Envelopes, Outcome, SendWindow
     from smtpx.net.channel import Channel
     from smtpx.net.tls import TLSInfo
     from smtpx.wire.address import Mailbox
@@ -60,15 +62,21 @@ def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
 class _ThreadLock:
     """A lock for threads in the form that the conversation wants."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_lock", "_owner")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._owner = 0
 
     async def __aenter__(self) -> None:
-        self._lock.acquire()
+        if not self._lock.acquire(blocking=False):
+            if self._owner == threading.get_ident():
+                raise RuntimeError(BUSY)
+            self._lock.acquire()
+        self._owner = threading.get_ident()
 
     async def __aexit__(self, *_: object) -> None:
+        self._owner = 0
         self._lock.release()
 
 
@@ -526,6 +534,50 @@ class Client:
             )
         )
 
+    def send_many(
+        self,
+        envelopes: Envelopes,
+        *,
+        retry_not_sent: bool = False,
+        window: SendWindow = DEFAULT_WINDOW,
+    ) -> Generator[Outcome, None, None]:
+        """Send messages as fast as the server takes them, over one connection.
+
+        Nothing waits for a reply that it need not wait for: with CHUNKING, whole
+        messages follow one another (RFC 3030 section 2); with PIPELINING alone, a
+        message costs one round trip. Outcomes come in order, one for each message,
+        whatever became of it. A client that is not connected connects.
+
+        Args:
+            envelopes: an iterable of `Outgoing`, or of ``EmailMessage`` that name their
+                sender and recipients. It is read as far ahead as the window is wide.
+            retry_not_sent: when the connection is lost, connect again and go on, with
+                what certainly was not sent and with the rest.
+            window: how much may be under way.
+
+        Yields:
+            What became of each message. Leave the loop early, and the connection is
+            closed: what is under way then is in doubt, and nobody hears of it.
+
+        Raises:
+            SendError: the connection is lost, or there is none. What had been taken
+                from the iterable is reported before, the rest is still in it.
+            TypeError: there is something else in it.
+        """
+        _require_blocking(envelopes)
+        outcomes = self._conversation.send_many(
+            envelopes, retry_not_sent=retry_not_sent, window=window
+        )
+        try:
+            while True:
+                try:
+                    outcome = _run(anext(outcomes))
+                except StopAsyncIteration:
+                    return
+                yield outcome
+        finally:
+            _run(outcomes.aclose())
+
 
 class LMTPClient(Client):
     """An LMTP client that blocks (RFC 2033): as `Client`, with LHLO for EHLO.
@@ -540,9 +592,9 @@ class LMTPClient(Client):
     _conversation_type = _LMTPConversation
 
 
-def _require_blocking(message: object) -> None:
+def _require_blocking(source: object) -> None:
     """Refuse what only an event loop can read, before anything is said."""
-    if isinstance(message, AsyncIterable):
+    if isinstance(source, AsyncIterable):
         raise TypeError("a blocking client cannot read an async iterable")
 
 

@@ -6,13 +6,15 @@ so and closes, and its reply is worth more than "broken pipe".
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from smtpx.client.link import SourceError
 from smtpx.client.message import BLOCK_OCTETS, Payload
-from smtpx.errors import DataRefused, NotSupported
+from smtpx.client.results import chunk_refused
+from smtpx.errors import BadReply, DataRefused, NotSupported, SendError
 from smtpx.wire.framing import LineNormalizer
 from smtpx.wire.options import BodyType
 
@@ -21,19 +23,51 @@ if TYPE_CHECKING:
     from smtpx.client.plan import Plan
     from smtpx.wire.replies import Reply
 
-__all__ = ["send_chunks", "send_content"]
+__all__ = [
+    "chunks_of",
+    "flush_content",
+    "hear_end",
+    "send_blocks",
+    "send_chunks",
+    "send_content",
+]
 
 # Chunks whose replies may be outstanding; more would hide a refusal for longer.
 _CHUNKS_AHEAD: Final = 4
 
+_CODE_CLOSING: Final = 421
+
 
 async def send_content(
     link: Link, payload: Payload, *, is_ascii_only: bool = False
-) -> list[Reply]:
-    """Send a message behind a 354, and read the replies to its end.
+) -> None:
+    """Send a message behind a 354, and hear the replies to its end.
 
-    Returns:
-        One reply; in LMTP one for each accepted recipient.
+    Raises:
+        DataRefused: the server had enough before the end; the connection is lost.
+        NotSupported: content over 127 where it may not be; likewise.
+    """
+    await send_blocks(link, payload, is_ascii_only=is_ascii_only)
+    link.machine.end_content()
+    link.is_end_sent = True
+    await flush_content(link)
+    await hear_end(link)
+
+
+async def hear_end(link: Link) -> None:
+    """Hear the replies to the end of a message into `Link.end_replies`.
+
+    One reply; in LMTP one for each accepted recipient.
+    """
+    end_replies = link.end_replies
+    end_replies.append((await link.next_answer("data_end"))[1])
+    while link.machine.is_waiting:
+        end_replies.append(await link.next_reply("data_end"))
+    link.is_end_sent = False
+
+
+async def send_blocks(link: Link, payload: Payload, *, is_ascii_only: bool) -> None:
+    """Send a message behind a 354, but for its end; the last octets may be unwritten.
 
     Raises:
         DataRefused: the server had enough before the end; the connection is lost.
@@ -43,52 +77,24 @@ async def send_content(
     if content is not None and len(content) <= BLOCK_OCTETS:
         # Content and final dot share a write.
         machine.send_content(content, has_crlf=True)
-    else:
-        has_crlf = content is not None
-        async with aclosing(_blocks(payload, is_ascii_only=is_ascii_only)) as blocks:
-            async for block in blocks:
-                machine.send_content(block, has_crlf=has_crlf)
-                await _flush_content(link)
-    machine.end_content()
-    link.is_end_sent = True
-    await _flush_content(link)
-    replies = [(await link.next_answer("data_end"))[1]]
-    while machine.is_waiting:
-        replies.append(await link.next_reply("data_end"))
-    link.is_end_sent = False
-    return replies
-
-
-async def _flush_content(link: Link) -> None:
-    """Write content; if the server stopped reading, find out what it said."""
-    machine = link.machine
-    try:
-        timeout = link.left("data_block")
-        await link.channel.send(machine.data_to_send(), timeout=timeout)
-    except TimeoutError:
-        raise
-    except OSError:
-        await _hear_last_words(link)
-        raise
-    if link.channel.has_received and not machine.is_waiting:
-        await _hear_last_words(link)
-
-
-async def _hear_last_words(link: Link) -> None:
-    """Raise the refusal that a server sent before the end of the message, if any."""
-    machine = link.machine
-    try:
-        data = await link.channel.receive(timeout=link.left("data_block"))
-    except OSError:
         return
-    if not data:
+    has_crlf = content is not None
+    async with aclosing(_blocks(payload, is_ascii_only=is_ascii_only)) as blocks:
+        async for block in blocks:
+            machine.send_content(block, has_crlf=has_crlf)
+            await flush_content(link)
+
+
+async def flush_content(link: Link) -> None:
+    """Write content; raise the refusal that a server may send before its end."""
+    await link.flush("data_block")
+    if link.machine.is_waiting:
         return
-    machine.receive_data(data)
-    answer = machine.next_reply()
-    if answer is not None and answer[1].code >= 400:
+    reply = await link.overhear()
+    if reply is not None:
         raise DataRefused(
             "the server refused the message before its end",
-            reply=answer[1],
+            reply=reply,
             command="DATA",
             phase="data_block",
         )
@@ -121,47 +127,44 @@ async def _blocks(
         yield block
 
 
-async def send_chunks(link: Link, plan: Plan) -> list[Reply]:
-    """Send the content with BDAT; return the replies to the last chunk."""
+async def send_chunks(link: Link, plan: Plan) -> None:
+    """Send the content with BDAT, and hear the replies to the last chunk.
+
+    Raises:
+        DataRefused: the server refused a chunk before the last.
+    """
     machine = link.machine
     # In LMTP the last chunk gets several replies, unless one before it failed, so it
     # has to be known how those went.
     ahead = _CHUNKS_AHEAD if machine.may_pipeline and not machine.is_lmtp else 0
     outstanding = 0
-    replies: list[Reply] = []
-    async with aclosing(_chunks(plan)) as chunks:
+    async with aclosing(chunks_of(plan)) as chunks:
         async for chunk, is_last in chunks:
             machine.send_chunk(chunk, is_last=is_last)
             link.is_end_sent = is_last
             await link.flush("data_block")
-            outstanding += 1
-            while outstanding > (0 if is_last else ahead):
-                reply = await link.next_reply("data_end" if is_last else "data_block")
+            outstanding += not is_last
+            while outstanding > (0 if is_last or link.is_write_broken else ahead):
+                reply = await link.next_reply("data_block")
                 outstanding -= 1
-                if is_last and not outstanding:
-                    replies.append(reply)
-                elif not reply.is_positive:
-                    await _refuse_chunks(link, reply, outstanding)
-    while machine.is_waiting:
-        replies.append(await link.next_reply("data_end"))
+                if not reply.is_positive:
+                    await _refuse_chunks(link, reply)
+    await hear_end(link)
+
+
+async def _refuse_chunks(link: Link, reply: Reply) -> NoReturn:
+    """Hear what the chunks behind a refused one are answered with, and raise.
+
+    Whatever becomes of the connection meanwhile: the refusal is what counts.
+    """
+    with contextlib.suppress(SendError, OSError, EOFError, BadReply):
+        while link.machine.is_waiting and reply.code != _CODE_CLOSING:
+            await link.next_reply("data_block")
     link.is_end_sent = False
-    return replies
+    raise chunk_refused(reply)
 
 
-async def _refuse_chunks(link: Link, reply: Reply, outstanding: int) -> None:
-    """Read what the chunks behind a refused one are answered with, and raise."""
-    for _ in range(outstanding):
-        await link.next_reply("data_block")
-    link.is_end_sent = False
-    raise DataRefused(
-        "the server refused a chunk of the message",
-        reply=reply,
-        command="BDAT",
-        phase="data_block",
-    )
-
-
-async def _chunks(plan: Plan) -> AsyncGenerator[tuple[bytes, bool], None]:
+async def chunks_of(plan: Plan) -> AsyncGenerator[tuple[bytes, bool], None]:
     """Yield the chunks, each with whether it is the last."""
     payload = plan.payload
     is_binary = plan.mail.options.body is BodyType.BINARYMIME

@@ -11,8 +11,10 @@ After any exception a connection is provably in step, or it is closed: see `excl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
+from smtpx.client.bulk import Bulk
 from smtpx.client.limits import require_domains, require_mail
 from smtpx.client.link import Link
 from smtpx.client.message import (
@@ -27,12 +29,15 @@ from smtpx.client.order import (
     make_order,
     payload_for,
 )
+from smtpx.client.outgoing import DEFAULT_WINDOW, Envelopes, Outcome, SendWindow
 from smtpx.client.plan import Order, make_plan
+from smtpx.client.supply import PlainSupply
 from smtpx.client.transaction import run
 from smtpx.client.verbs import Verbs, require_private
 from smtpx.errors import (
     ConnectionLost,
     NotSupported,
+    OutOfStep,
     PhaseTimeout,
     SenderRefused,
     SendError,
@@ -47,13 +52,11 @@ from smtpx.wire.options import (
 )
 
 if TYPE_CHECKING:
+    from smtpx.client.supply import Supply
+
     pass
 
 __all__ = ["Conversation"]
-
-# For how long a connection is taken to be alive after a message, in seconds. To look
-# costs a call to the system; servers wait minutes before they close.
-_LOOK_AFTER_SECONDS: Final = 0.5
 
 
 class Conversation(Verbs):
@@ -144,6 +147,57 @@ class Conversation(Verbs):
         finally:
             await self._quit()
 
+    async def send_many(
+        self,
+        envelopes: Envelopes,
+        *,
+        retry_not_sent: bool = False,
+        window: SendWindow = DEFAULT_WINDOW,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Send messages as fast as the server takes them, over one connection.
+
+        Nothing waits for a reply that it need not wait for: with CHUNKING, whole
+        messages follow one another (RFC 3030 section 2); with PIPELINING alone, a
+        message costs one round trip. Outcomes come in order, one for each message,
+        whatever became of it. A client that is not connected connects.
+
+        Args:
+            envelopes: an iterable or async iterable of `Outgoing`, or of
+                ``EmailMessage`` that name their sender and recipients. It is read as
+                far ahead as the window is wide.
+            retry_not_sent: when the connection is lost, connect again and go on, with
+                what certainly was not sent and with the rest.
+            window: how much may be under way.
+
+        Yields:
+            What became of each message. Leave the loop early, and the connection is
+            closed: what is under way then is in doubt, and nobody hears of it.
+
+        Raises:
+            SendError: the connection is lost, or there is none. What had been taken
+                from the iterable is reported before, the rest is still in it.
+            TypeError: there is something else in it.
+        """
+        async with self._lock:
+            self._start_clock()
+            supply = self._supply(envelopes)
+            bulk = Bulk(self, supply, window=window, retry_not_sent=retry_not_sent)
+            try:
+                async for batch in bulk.batches():
+                    for outcome in batch:
+                        yield outcome
+            except BaseException as error:
+                raised = self._settle(error)
+                if raised is error:
+                    raise
+                raise raised from error
+            finally:
+                self._used_at = self._runtime.clock()
+                await supply.close()
+
+    def _supply(self, envelopes: Envelopes) -> Supply:
+        return PlainSupply(envelopes)
+
     # The inner works: without the lock.
 
     async def _send(self, order: Order, payload: Payload) -> SendResult:
@@ -188,18 +242,6 @@ class Conversation(Verbs):
             require_mail(limits, link.machine)
             require_domains(limits, link.machine, order.recipients)
 
-    def _live_link(self) -> Link | None:
-        """Return the connection; None if there is none, or it has gone stale."""
-        link = self._link
-        if link is None or link.is_fresh or self._has_socket:
-            return link
-        idle_seconds = self._runtime.clock() - self._used_at
-        if idle_seconds > _LOOK_AFTER_SECONDS and link.channel.is_readable:
-            # Nothing was asked, so it is the end, or a 421 that announces it.
-            link.abort()
-            self._link = link = None
-        return link
-
 
 def _may_try_again(link: Link, error: BaseException) -> bool:
     """Say whether an attempt ended before the server took any of it in.
@@ -209,7 +251,7 @@ def _may_try_again(link: Link, error: BaseException) -> bool:
     """
     if isinstance(error, SenderRefused):
         return error.smtp_code == 421
-    if isinstance(error, PhaseTimeout | TimeoutError):
+    if isinstance(error, PhaseTimeout | OutOfStep | TimeoutError):
         return False
     is_lost = isinstance(error, ConnectionLost | ConnectionError | EOFError)
     return is_lost and not link.is_answered and not link.is_end_sent

@@ -8,7 +8,7 @@ say what the client was doing, and whether the server may have the message.
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from smtpx.core.client import Asked, ClientMachine
 from smtpx.errors import (
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from smtpx.wire.replies import Reply
 
 __all__ = ["Link", "Runtime", "SourceError", "own_error"]
+
+
+# After a failed write: for how long to listen for what the server said before. It has
+# said it already; the rest of a line or of a TLS record may still be on its way.
+_LAST_WORDS_SECONDS: Final = 2.0
 
 
 class Runtime(Protocol):
@@ -102,12 +107,15 @@ class Link:
         is_end_sent: the end of a message was sent, and its reply is outstanding.
         is_fresh: no message was tried on it yet.
         is_answered: the server has said something since this was last set to False.
+        end_replies: to the end of the message under way; in LMTP they are several.
     """
 
     __slots__ = (
         "_clock",
+        "_write_error",
         "channel",
         "deadline",
+        "end_replies",
         "is_answered",
         "is_end_sent",
         "is_fresh",
@@ -131,7 +139,9 @@ class Link:
         self.is_end_sent = False
         self.is_fresh = True
         self.is_answered = False
+        self.end_replies: list[Reply] = []
         self._clock = runtime.clock
+        self._write_error: OSError | None = None
 
     def left(self, phase: str) -> float | None:
         """Begin a phase; return how many seconds it may take.
@@ -149,8 +159,27 @@ class Link:
         return left if seconds is None or left < seconds else seconds
 
     async def flush(self, phase: str = "data_block") -> None:
-        """Write what the machine has to say."""
-        await self.channel.send(self.machine.data_to_send(), timeout=self.left(phase))
+        """Write what the machine has to say.
+
+        If that fails and the server has said something before, its words come first:
+        one that has had enough says so and closes, and its reply is worth more than
+        "broken pipe". Nothing is raised then; it is when there are no more words, or
+        when the next write is tried.
+        """
+        data = self.machine.data_to_send()
+        if self._write_error is not None:
+            raise self._write_error
+        try:
+            await self.channel.send(data, timeout=self.left(phase))
+        except OSError as error:
+            if not self.channel.is_readable:
+                raise
+            self._write_error = error
+
+    @property
+    def is_write_broken(self) -> bool:
+        """Whether nothing can be written any more, and last words may be there."""
+        return self._write_error is not None
 
     async def next_answer(self, phase: str) -> tuple[Question, Reply]:
         """Return the next reply, with what it answers.
@@ -164,19 +193,11 @@ class Link:
         self.phase = phase
         answer = machine.next_reply()
         if answer is None:
-            seconds = self.left(phase)
-            end = None if seconds is None else self._clock() + seconds
-            while answer is None:
-                data = await self.channel.receive(timeout=seconds)
-                if not data:
-                    machine.receive_eof()
-                    raise EOFError("the server closed the connection")
-                machine.receive_data(data)
-                answer = machine.next_reply()
-                if answer is None and end is not None:
-                    seconds = end - self._clock()
-                    if seconds <= 0:
-                        raise TimeoutError("the reply was not complete in time")
+            error = self._write_error
+            if error is None:
+                answer = await self._wait_for_answer(self.left(phase))
+            else:
+                answer = await self._last_answer(error)
         self.is_answered = True
         if answer[0] is Asked.NOTHING:
             raise ConnectionLost(
@@ -186,6 +207,47 @@ class Link:
                 delivery=self.delivery,
             )
         return answer
+
+    async def _wait_for_answer(self, seconds: float | None) -> tuple[Question, Reply]:
+        machine = self.machine
+        end = None if seconds is None else self._clock() + seconds
+        while True:
+            data = await self.channel.receive(timeout=seconds)
+            if not data:
+                machine.receive_eof()
+                raise EOFError("the server closed the connection")
+            machine.receive_data(data)
+            answer = machine.next_reply()
+            if answer is not None:
+                return answer
+            if end is not None:
+                seconds = end - self._clock()
+                if seconds <= 0:
+                    raise TimeoutError("the reply was not complete in time")
+
+    async def _last_answer(self, error: OSError) -> tuple[Question, Reply]:
+        """Return a reply that came before a write failed; if there is none, say why."""
+        try:
+            return await self._wait_for_answer(_LAST_WORDS_SECONDS)
+        except (OSError, EOFError):
+            raise error from None
+
+    async def overhear(self) -> Reply | None:
+        """Return a reply that nothing asked for, None if none has come whole.
+
+        It waits for none, unless nothing can be written any more.
+        """
+        machine = self.machine
+        error = self._write_error
+        if error is not None:
+            return (machine.next_reply() or await self._last_answer(error))[1]
+        if not self.channel.has_received:
+            return None
+        data = await self.channel.receive(timeout=self.left(self.phase))
+        if data:
+            machine.receive_data(data)
+        answer = machine.next_reply()
+        return None if answer is None else answer[1]
 
     async def next_reply(self, phase: str) -> Reply:
         """Return the next reply; the machine saw to it that it is the right one."""

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from smtpx.net.tls import TLSInfo
     from smtpx.wire.replies import Reply
 
-__all__ = ["AnyAuth", "Opening", "abandon", "describe", "exclusive"]
+__all__ = ["BUSY", "AnyAuth", "Opening", "abandon", "describe", "exclusive"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -60,6 +60,16 @@ _OpeningT = TypeVar("_OpeningT", bound="Opening")
 AnyAuth: TypeAlias = Auth | tuple[str, Secret]
 
 _NO_CAPABILITIES: Final = Capabilities()
+
+# What a lock says that would wait for itself for ever.
+BUSY: Final = (
+    "this client is in the middle of send_many: finish that loop first, or use "
+    "another client"
+)
+
+# For how long a connection is taken to be alive after a message, in seconds. To look
+# costs a call to the system; servers wait minutes before they close.
+_LOOK_AFTER_SECONDS: Final = 0.5
 
 # RFC 5321 section 4.1.1.1: a server of before 1995 does not know EHLO. After any other
 # refusal HELO would only hide what is wrong.
@@ -402,6 +412,18 @@ class Opening:
         if self._offered.capabilities is not capabilities:
             self._offered = Offered.of(capabilities)
         return self._offered
+
+    def _live_link(self) -> Link | None:
+        """Return the connection; None if there is none, or it has gone stale."""
+        link = self._link
+        if link is None or link.is_fresh or self._has_socket:
+            return link
+        idle_seconds = self._runtime.clock() - self._used_at
+        if idle_seconds > _LOOK_AFTER_SECONDS and link.channel.is_readable:
+            # Nothing was asked, so it is the end, or a 421 that announces it.
+            link.abort()
+            self._link = link = None
+        return link
 
 
 def describe(client: Opening) -> str:

@@ -14,16 +14,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from smtpx.client.content import send_chunks, send_content
+from smtpx.client.content import hear_end, send_chunks, send_content
 from smtpx.client.plan import FLIGHT_COMMANDS
+from smtpx.client.results import (
+    data_refused,
+    make_result,
+    rcpt_results,
+    recipients_refused,
+    results_at_break,
+    sender_refused,
+)
 from smtpx.core.client_states import ClientState
 from smtpx.errors import (
+    BadReply,
     ConnectionLost,
-    DataRefused,
     Delivery,
     OutOfStep,
-    RecipientsRefused,
-    SenderRefused,
 )
 from smtpx.wire.commands import Data, Rset
 from smtpx.wire.envelope import RecipientResult, SendResult
@@ -33,9 +39,10 @@ if TYPE_CHECKING:
     from smtpx.client.plan import Plan
     from smtpx.wire.replies import Reply
 
-__all__ = ["make_result", "run"]
+__all__ = ["LEFT_OVER", "run"]
 
-_LEFT_OVER = frozenset(
+# The states in which something of a transaction is left at the server.
+LEFT_OVER = frozenset(
     {ClientState.MAIL, ClientState.RCPT, ClientState.BDAT, ClientState.FAILED}
 )
 
@@ -55,28 +62,38 @@ async def run(link: Link, plan: Plan, *, pipelining: bool) -> SendResult:
         SendError: the connection did not live so long.
     """
     link.is_end_sent = False
+    link.end_replies.clear()
     exchange = _Exchange(link, plan)
-    if pipelining and link.machine.may_pipeline:
-        await exchange.say_envelope_in_flights()
-    else:
-        await exchange.say_envelope()
-    if not exchange.is_accepted:
-        await exchange.withdraw()
-    return make_result(link, exchange.results(), await exchange.send_content())
+    try:
+        if pipelining and link.machine.may_pipeline:
+            await exchange.say_envelope_in_flights()
+        else:
+            await exchange.say_envelope()
+        if not exchange.is_accepted:
+            await exchange.withdraw()
+        await exchange.send_content()
+    except (ConnectionLost, OSError, EOFError, BadReply) as error:
+        raised = link.translate(error)
+        if isinstance(raised, ConnectionLost):
+            raised.results = tuple(exchange.results_at_break())
+        if raised is error:
+            raise
+        raise raised from error
+    is_lmtp = link.machine.is_lmtp
+    return make_result(exchange.results(), link.end_replies, is_lmtp=is_lmtp)
 
 
 class _Exchange:
     """A transaction under way."""
 
-    __slots__ = ("_link", "_mail_reply", "_plan", "_rcpt_replies", "_tail_replies")
+    __slots__ = ("_data_reply", "_link", "_mail_reply", "_plan", "_rcpt_replies")
 
     def __init__(self, link: Link, plan: Plan) -> None:
         self._link = link
         self._plan = plan
         self._mail_reply: Reply | None = None
         self._rcpt_replies: list[Reply] = []
-        # To what came in the flight of the envelope behind it, if anything did.
-        self._tail_replies: list[Reply] = []
+        self._data_reply: Reply | None = None
 
     async def say_envelope(self) -> None:
         """Say it command by command."""
@@ -118,15 +135,15 @@ class _Exchange:
                 self._take_rcpt(answer[1])
             if tail == "data_start":
                 answer = machine.next_reply() or await link.next_answer(tail)
-                self._tail_replies = [answer[1]]
+                self._data_reply = answer[1]
             elif tail:
-                await self._take_statuses()
+                await hear_end(link)
             if not self._mail_reply.is_positive:
                 return
 
     def _needs_reset(self) -> bool:
         """Say whether something of the transaction before is left at the server."""
-        return self._link.machine.state in _LEFT_OVER
+        return self._link.machine.state in LEFT_OVER
 
     def _say_tail(self) -> str:
         """Put into the flight what may follow the envelope; say what to wait for."""
@@ -141,13 +158,6 @@ class _Exchange:
         machine.send(Data())
         return "data_start"
 
-    async def _take_statuses(self) -> None:
-        """Read the replies to a chunk that went along; in LMTP they are several."""
-        link = self._link
-        while link.machine.is_waiting:
-            self._tail_replies.append(await link.next_reply("data_end"))
-        link.is_end_sent = False
-
     def _take_rcpt(self, reply: Reply) -> None:
         self._rcpt_replies.append(reply)
         if reply.code == 421:
@@ -157,7 +167,7 @@ class _Exchange:
         """Stop at a 421: what is outstanding will never be answered."""
         if reply.code == 421:
             if reply is self._mail_reply:
-                self._raise_sender_refused(reply)
+                raise sender_refused(self._plan.order, reply)
             index = len(self._rcpt_replies) - 1
             raise ConnectionLost(
                 "the server closes the connection",
@@ -188,13 +198,13 @@ class _Exchange:
     async def withdraw(self) -> NoReturn:
         """Give up on the message, and raise what is in its way."""
         await self._end_empty_data()
+        order = self._plan.order
         if self._mail_reply is not None and not self._mail_reply.is_positive:
-            self._raise_sender_refused(self._mail_reply)
-        if not self._link.machine.accepted:
-            text = "the server refused every recipient"
-        else:
-            text = "the server refused a recipient, and all are required"
-        raise RecipientsRefused(text, results=self.results(is_sent=False), phase="rcpt")
+            raise sender_refused(order, self._mail_reply)
+        raise recipients_refused(
+            rcpt_results(order, self._rcpt_replies, is_sent=False),
+            is_any_accepted=self._link.machine.accepted > 0,
+        )
 
     async def _end_empty_data(self) -> None:
         """End what a server began to take although nobody is to get it."""
@@ -205,7 +215,7 @@ class _Exchange:
             # How many replies would follow, RFC 2033 does not say: none, or one?
             raise OutOfStep(
                 "the server takes DATA without a recipient",
-                reply=self._tail_replies[0],
+                reply=self._data_reply,
                 command="DATA",
                 phase="data_start",
             )
@@ -213,74 +223,32 @@ class _Exchange:
         await link.flush("data_block")
         await link.next_reply("data_end")
 
-    def _raise_sender_refused(self, reply: Reply) -> NoReturn:
-        sender = self._plan.order.sender
-        raise SenderRefused(
-            "the server refused the sender",
-            sender="" if sender is None else str(sender),
-            reply=reply,
-            phase="mail",
-        )
-
-    async def send_content(self) -> list[Reply]:
-        """Send the content; return the replies to its end."""
+    async def send_content(self) -> None:
+        """Send the content, and hear the replies to its end."""
         link, plan = self._link, self._plan
-        if plan.is_one_flight and self._tail_replies:
-            return self._tail_replies
+        if plan.is_one_flight and link.end_replies:
+            return
         if plan.uses_chunks:
-            return await send_chunks(link, plan)
-        if not self._tail_replies:
-            self._tail_replies.append(await link.ask(Data(), "data_start"))
-        reply = self._tail_replies[0]
+            await send_chunks(link, plan)
+            return
+        if self._data_reply is None:
+            self._data_reply = await link.ask(Data(), "data_start")
+        reply = self._data_reply
         if not reply.is_intermediate:
-            raise DataRefused(
-                "the server refused DATA",
-                reply=reply,
-                command="DATA",
-                phase="data_start",
-            )
-        return await send_content(link, plan.payload, is_ascii_only=plan.is_ascii_only)
+            raise data_refused(reply)
+        await send_content(link, plan.payload, is_ascii_only=plan.is_ascii_only)
 
-    def results(self, *, is_sent: bool = True) -> list[RecipientResult]:
+    def results(self) -> list[RecipientResult]:
         """Return what RCPT told of each recipient."""
-        replies = self._rcpt_replies
-        results = []
-        for index, name in enumerate(self._plan.order.names):
-            reply = replies[index] if index < len(replies) else None
-            is_accepted = reply is not None and reply.is_positive
-            if is_accepted and not is_sent:
-                # Nobody gets it, so this yes is void, and no refusal either.
-                reply, is_accepted = None, False
-            results.append(RecipientResult(name, reply, is_accepted))
-        return results
+        return rcpt_results(self._plan.order, self._rcpt_replies)
 
-
-def make_result(
-    link: Link, results: list[RecipientResult], replies: list[Reply]
-) -> SendResult:
-    """Join what RCPT told and what the end of the message was answered with.
-
-    Raises:
-        DataRefused: the message was refused.
-        RecipientsRefused: in LMTP, for every recipient.
-    """
-    if not link.machine.is_lmtp:
-        (reply,) = replies
-        if not reply.is_positive:
-            raise DataRefused(
-                "the server refused the message",
-                reply=reply,
-                command="DATA",
-                phase="data_end",
-            )
-        return SendResult(reply, tuple(results))
-    statuses = iter(replies)
-    for index, result in enumerate(results):
-        if result.is_accepted:
-            reply = next(statuses)
-            results[index] = RecipientResult(result.recipient, reply, reply.is_positive)
-    if not any(result.is_accepted for result in results):
-        raise RecipientsRefused(
-            "the server delivered to no recipient", results=results, phase="data_end"
+    def results_at_break(self) -> list[RecipientResult]:
+        """Return what is known now that the connection ends before the last reply."""
+        link = self._link
+        statuses = link.end_replies if link.machine.is_lmtp else ()
+        return results_at_break(
+            self._plan.order,
+            self._rcpt_replies,
+            statuses,
+            may_have=link.delivery is Delivery.UNKNOWN,
         )
-    return SendResult(None, tuple(results))

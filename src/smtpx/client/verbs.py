@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smtpx.client.authentication import authenticate
-from smtpx.client.content import send_content
+from smtpx.client.content import hear_end, send_content
 from smtpx.client.limits import require_domains, require_mail, require_recipients
 from smtpx.client.link import Link
 from smtpx.client.message import (
@@ -19,7 +19,7 @@ from smtpx.client.options import (
 )
 from smtpx.client.order import as_mailbox, payload_of
 from smtpx.client.plan import check_options
-from smtpx.client.transaction import make_result
+from smtpx.client.results import data_refused, make_result
 from smtpx.core.client_states import ClientState
 from smtpx.errors import (
     CommandRefused,
@@ -184,13 +184,10 @@ class Verbs(Opening):
         payload = await payload_of(message)
         reply = await link.ask(commands.Data(), "data_start")
         if not reply.is_intermediate:
-            raise DataRefused(
-                "the server refused DATA",
-                reply=reply,
-                command="DATA",
-                phase="data_start",
-            )
-        return make_result(link, self._results, await send_content(link, payload))
+            raise data_refused(reply)
+        link.end_replies.clear()
+        await send_content(link, payload)
+        return self._result_of(link)
 
     @exclusive
     async def bdat(self, data: bytes, *, is_last: bool = False) -> SendResult:
@@ -212,14 +209,11 @@ class Verbs(Opening):
         link.machine.send_chunk(data, is_last=is_last)
         link.is_end_sent = is_last
         await link.flush()
-        phase = "data_end" if is_last else "data_block"
-        replies = [await link.next_reply(phase)]
-        while link.machine.is_waiting:
-            replies.append(await link.next_reply(phase))
-        link.is_end_sent = False
         if is_last:
-            return make_result(link, self._results, replies)
-        (reply,) = replies
+            link.end_replies.clear()
+            await hear_end(link)
+            return self._result_of(link)
+        reply = await link.next_reply("data_block")
         if not reply.is_positive:
             raise DataRefused(
                 "the server refused the chunk",
@@ -347,6 +341,10 @@ class Verbs(Opening):
             UnsafeOctets: the argument holds a control character.
         """
         return await self._require_link().ask(commands.Raw(verb.upper(), argument))
+
+    def _result_of(self, link: Link) -> SendResult:
+        is_lmtp = link.machine.is_lmtp
+        return make_result(self._results, link.end_replies, is_lmtp=is_lmtp)
 
     async def _ask(self, command: commands.Command) -> Reply:
         reply = await self._require_link().ask(command)

@@ -212,6 +212,21 @@ class ClientMachine:
         return bool(self._pending)
 
     @property
+    def awaited(self) -> Question | None:
+        """What the next reply answers, None if none is outstanding."""
+        return self._pending[0][0] if self._pending else None
+
+    @property
+    def outstanding(self) -> int:
+        """How many questions are unanswered."""
+        return len(self._pending)
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether `data_to_send` would return anything."""
+        return bool(self._out)
+
+    @property
     def is_in_step(self) -> bool:
         """Whether the next command will be answered by the next reply, provably."""
         return (

@@ -11,6 +11,8 @@ conversation of a thousand steps arms a handful of timers, and no task is made.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl
 from typing import TYPE_CHECKING, cast
@@ -87,6 +89,8 @@ class AsyncioChannel(asyncio.Protocol):
         """Note the end of the connection (called by asyncio)."""
         self._is_ended = True
         self._error = exc
+        if exc is not None and self._transport is not None and self._tls_info is None:
+            self._rescue(self._transport)
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
@@ -94,6 +98,28 @@ class AsyncioChannel(asyncio.Protocol):
         if not self._closed.done():
             self._closed.set_result(None)
         self._wake()
+
+    def _rescue(self, transport: asyncio.Transport) -> None:
+        """Take what the system has received and the transport did not read.
+
+        A transport that fails to write reads no more, and closes the socket after this
+        callback. A server that has had enough says so and closes, so what it said is
+        still there. Under TLS it could not be read.
+        """
+        sock = transport.get_extra_info("socket")
+        if sock is None:
+            return  # under TLS, in the middle of the handshake
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(fileno=os.dup(sock.fileno())) as copy,
+        ):
+            copy.setblocking(False)
+            while self._received_octets < MAX_READ_AHEAD_OCTETS:
+                data = copy.recv(MAX_READ_AHEAD_OCTETS)
+                if not data:
+                    break
+                self._received.append(data)
+                self._received_octets += len(data)
 
     def pause_writing(self) -> None:
         """Note that the peer does not keep up (called by asyncio)."""
@@ -126,6 +152,8 @@ class AsyncioChannel(asyncio.Protocol):
         """Write all of the data; the loop reads meanwhile."""
         transport = self._transport
         if transport is None or transport.is_closing():
+            # It is aborted; the loop tells in its next turn, with what was received.
+            await self._wait_until(self._closed.done, _CLOSE_SECONDS)
             raise ConnectionResetError("the connection is closed") from self._error
         transport.write(data)
         self._unyielded_octets += len(data)

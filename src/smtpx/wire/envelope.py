@@ -77,11 +77,26 @@ class RecipientResult:
         reply: to RCPT; in LMTP to the message, once RCPT was accepted. None if the
             server was never asked, or never answered.
         is_accepted: whether the server takes responsibility for this recipient.
+        is_unknown: the end of the message was sent, and what the server said to it
+            for this recipient was never heard.
+
+    >>> RecipientResult("b@example.net", None, False, is_unknown=True).delivery
+    <Delivery.UNKNOWN: 'unknown'>
     """
 
     recipient: str
     reply: Reply | None
     is_accepted: bool
+    is_unknown: bool = False
+
+    @property
+    def delivery(self) -> Delivery:
+        """What is known of the message to this recipient."""
+        if self.is_accepted:
+            return Delivery.DELIVERED
+        if self.is_unknown:
+            return Delivery.UNKNOWN
+        return Delivery.NOT_SENT if self.reply is None else Delivery.REFUSED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,595 @@
+"""Many messages over one connection: `send_many`.
+
+Messages are pulled from their source one by one, said as long as the window has room
+(`smtpx.client.flights`), and reported in order as soon as nothing about them is open.
+What is said depends on the server:
+
+- CHUNKING: whole transactions, ``RSET MAIL RCPT* BDAT LAST``, one behind the other.
+- PIPELINING alone: the content of a message with its final dot, and RSET MAIL RCPT*
+  DATA of the next, before the reply to the first is waited for (RFC 2920 section 3.1).
+- neither: command by command.
+
+A message goes in parts, each with a transaction of its own, if it has more recipients
+than the server takes at once. What is left of it goes before the next message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from email.message import Message
+from typing import TYPE_CHECKING, Final, cast
+
+from smtpx.client.content import chunks_of, send_blocks
+from smtpx.client.flights import Flights, Transaction
+from smtpx.client.job import Job, Part, group_recipients, is_too_many
+from smtpx.client.limits import require_domains, require_mail
+from smtpx.client.link import SourceError, own_error
+from smtpx.client.message import BLOCK_OCTETS
+from smtpx.client.options import Chunking
+from smtpx.client.outgoing import Outcome, Outgoing
+from smtpx.client.plan import FLIGHT_COMMANDS, make_plan
+from smtpx.client.results import results_at_break
+from smtpx.client.verbs import require_private
+from smtpx.core.client import Asked
+from smtpx.core.client_states import ClientState
+from smtpx.errors import (
+    BadReply,
+    ConnectionLost,
+    DataRefused,
+    Delivery,
+    NotSupported,
+    SendError,
+)
+from smtpx.wire.commands import Bdat, Data, Mail, Rcpt
+
+if TYPE_CHECKING:
+    from smtpx.client.link import Link
+    from smtpx.client.opening import Opening
+    from smtpx.client.outgoing import SendWindow
+    from smtpx.client.plan import Plan
+    from smtpx.client.supply import Supply
+    from smtpx.core.client import Question
+    from smtpx.wire.replies import Reply
+
+__all__ = ["Bulk"]
+
+# Chunks of one message whose replies may be outstanding: 1 MiB.
+_CHUNKS_AHEAD: Final = 16
+
+# Connections in a row that may end before anything came of them.
+_MAX_FRUITLESS: Final = 2
+
+
+class Bulk:
+    """One run of `send_many`.
+
+    Args:
+        opening: makes connections, and holds the current one.
+        supply: of the messages.
+        window: how much may be under way.
+        retry_not_sent: connect again when the connection is lost.
+    """
+
+    def __init__(
+        self,
+        opening: Opening,
+        supply: Supply,
+        *,
+        window: SendWindow,
+        retry_not_sent: bool,
+    ) -> None:
+        self._opening = opening
+        self._supply = supply
+        self._window = window
+        self._retries = retry_not_sent
+        self._flights: Flights | None = None
+        # All messages without an outcome, in order, and what of them is to be said.
+        self._jobs: deque[Job] = deque()
+        self._todo: deque[Part] = deque()
+        self._is_exhausted = False
+        self._unsent_octets = 0
+        # As learnt from a refusal; what LIMITS tells is known anyway.
+        self._rcpt_max: int | None = None
+        self._fruitless = 0
+        self._error: BaseException | None = None
+
+    async def batches(self) -> AsyncGenerator[list[Outcome], None]:
+        """Send everything; yield outcomes in order, as they come.
+
+        Raises:
+            SendError: the connection is lost, or there is none. What had been pulled
+                from the source is reported before.
+            Exception: whatever the source raised; likewise.
+        """
+        is_done = False
+        while not is_done:
+            try:
+                is_done = await self._step()
+            except (SendError, OSError, EOFError, BadReply) as error:
+                await self._lose(error)
+            if batch := self._finished():
+                yield batch
+        if self._error is not None:
+            if batch := await self._take_back(self._error):
+                yield batch
+            raise self._error
+
+    async def _take_back(self, error: BaseException) -> list[Outcome]:
+        """Report what the supply has read ahead; it is in the source no more."""
+        await self._supply.close()
+        batch = []
+        for item in self._supply.taken():
+            job = Job(_as_outgoing(item))
+            with contextlib.suppress(Exception):
+                await job.examine()
+            job.fail(_with_delivery(error, Delivery.NOT_SENT))
+            batch.append(job.outcome())
+        return batch
+
+    def _finished(self) -> list[Outcome]:
+        """Take the outcomes of which nothing is open, and no earlier one is."""
+        batch = []
+        while self._jobs and not self._jobs[0].open_parts:
+            batch.append(self._jobs.popleft().outcome())
+        return batch
+
+    async def _step(self) -> bool:
+        """Say a message, or hear what became of others; say whether all is done."""
+        if self._todo:
+            await self._say_part(self._todo[0])
+            return False
+        flights, supply = self._flights, self._supply
+        is_waiting = flights is not None and bool(flights.under_way)
+        if self._is_exhausted or self._error is not None:
+            if is_waiting:
+                await self._flush()
+                await self._hear()
+            return not is_waiting
+        if is_waiting and supply.has_next is not True:
+            # Whatever the source waits for, nothing that is under way waits for it.
+            await self._flush()
+            if supply.has_next is False:
+                await self._hear()
+                return False
+        await self._pull()
+        return False
+
+    # From the source.
+
+    async def _pull(self) -> None:
+        """Take the next message from the source; find out what it needs."""
+        try:
+            outgoing = _as_outgoing(await self._supply.next())
+        except StopAsyncIteration:
+            self._is_exhausted = True
+            return
+        except Exception as error:
+            self._error = error
+            return
+        job = Job(outgoing)
+        self._jobs.append(job)
+        try:
+            await job.examine()
+        except Exception as error:
+            job.fail(error)
+            return
+        self._todo.append(Part(job, range(len(job.results))))
+
+    # Saying.
+
+    async def _say_part(self, part: Part) -> None:
+        """Say what is next, unless it has to be split, or cannot be sent."""
+        opening = self._opening
+        await self._make_room()
+        link = await self._open_link()
+        if link is None or self._split(part, link):
+            return
+        try:
+            plan = await self._plan(link, part)
+        except (SendError, ValueError, SourceError) as error:
+            self._todo.remove(part)
+            part.job.fail(error)
+            return
+        if plan is None:
+            return
+        self._todo.remove(part)
+        link.is_fresh = False
+        await self._say(link, Transaction(part, part.indexes, plan))
+        if opening._link is not link:
+            return
+        self._collect()
+        if self._unsent_octets >= BLOCK_OCTETS or self._supply.has_next is not True:
+            await self._flush()
+            if link.channel.is_readable and link.machine.is_waiting:
+                await self._hear()
+
+    async def _open_link(self) -> Link | None:
+        """Return the connection, a new one if need be; None if there is none."""
+        opening, flights = self._opening, self._flights
+        link = opening._link
+        if flights is not None and link is not None:
+            if flights.under_way or not link.channel.is_readable:
+                return link
+            # Nothing was asked, so it is the end, or a 421 that announces it.
+            link.abort()
+            opening._link = None
+        try:
+            link = opening._live_link() or await opening._connect()
+        except Exception as error:
+            self._stop(error)
+            return None
+        self._flights = Flights(link.machine, self._window)
+        return link
+
+    def _split(self, part: Part, link: Link) -> bool:
+        """Part a message among more recipients than the server takes at once."""
+        limits = self._opening._what_is_offered(link).limits
+        known = [most for most in (limits.get("RCPTMAX"), self._rcpt_max) if most]
+        most_domains = limits.get("RCPTDOMAINMAX")
+        if not known and most_domains is None:
+            return False
+        order = part.order
+        groups = group_recipients(
+            order, part.indexes, min(known, default=None), most_domains
+        )
+        if len(groups) == 1 or order.require_all:
+            return False  # if that is too much, the plan says so
+        job = part.job
+        position = self._todo.index(part)
+        self._todo.remove(part)
+        job.open_parts += len(groups) - 1
+        for group in reversed(groups):
+            self._todo.insert(position, Part(job, group))
+        return True
+
+    async def _plan(self, link: Link, part: Part) -> Plan | None:
+        """Find out how to say it; None if it first needs another connection."""
+        opening, job = self._opening, part.job
+        offered = opening._what_is_offered(link)
+        order = part.order
+        if offered.limits:
+            try:
+                require_mail(offered.limits, link.machine)
+                require_domains(offered.limits, link.machine, order.recipients)
+            except NotSupported:
+                if opening._has_socket or not link.machine.mails:
+                    raise
+                await self._renew()
+                return None
+        plan = make_plan(order, await job.take_payload(), offered, opening._options)
+        require_private(link, order.options)
+        chunking = opening._options.chunking
+        if "CHUNKING" in offered.keywords and chunking is not Chunking.NEVER:
+            plan.uses_chunks = True
+        return plan
+
+    async def _renew(self) -> None:
+        """Close a connection that has had its share, in good order."""
+        flights = self._flights
+        assert flights is not None  # noqa: S101 - there is a connection
+        await self._flush()
+        while flights.under_way:
+            await self._hear()
+        await self._opening._quit()
+        self._flights = None
+
+    async def _make_room(self) -> None:
+        """Wait until the window has room for another message."""
+        flights = self._flights
+        if flights is not None and flights.is_full:
+            await self._flush()
+            while not flights.is_half_empty:
+                await self._hear()
+
+    async def _say(self, link: Link, transaction: Transaction) -> None:
+        """Say a transaction: all of it if it needs not wait for any reply."""
+        flights, plan = self._flights, transaction.plan
+        assert flights is not None  # noqa: S101 - there is a connection
+        commands = flights.begin(transaction)
+        is_pipelining = self._opening._options.pipelining and link.machine.may_pipeline
+        if plan.is_one_flight:
+            flights.say(transaction, commands)
+            content = plan.payload.content
+            assert content is not None  # noqa: S101 - as planned
+            if transaction.is_open:
+                flights.say_chunk(transaction, content, is_last=True)
+                self._unsent_octets += len(content)
+            return
+        if not plan.uses_chunks and not plan.order.require_all:
+            commands.append(Data())
+        size = FLIGHT_COMMANDS if is_pipelining else 1
+        for start in range(0, len(commands), size):
+            if start:
+                await self._hear_all(transaction)
+            if transaction.is_hopeless or not transaction.is_open:
+                break
+            flights.say(transaction, commands[start : start + size])
+        if transaction.is_open:
+            await self._say_content(link, transaction, is_pipelining=is_pipelining)
+        if not is_pipelining:
+            await self._hear_all(transaction)
+
+    async def _say_content(
+        self, link: Link, transaction: Transaction, *, is_pipelining: bool
+    ) -> None:
+        """Say the content of a message, as soon as it may be."""
+        flights, plan = self._flights, transaction.plan
+        assert flights is not None  # noqa: S101 - there is a connection
+        is_required = plan.order.require_all
+        if is_required or not is_pipelining or not plan.uses_chunks:
+            await self._hear_all(transaction)
+            is_data_due = not plan.uses_chunks and transaction.data_reply is None
+            if is_data_due and not transaction.is_hopeless:
+                flights.say(transaction, (Data(),))
+                await self._hear_all(transaction)
+        if transaction.is_hopeless:
+            flights.withdraw(transaction)
+            return
+        try:
+            if plan.uses_chunks:
+                await self._say_chunks(link, transaction, is_pipelining=is_pipelining)
+            else:
+                await self._say_data(link, transaction)
+        except SourceError as error:
+            transaction.own_error = cast("Exception", own_error(error))
+        except NotSupported as error:
+            transaction.own_error = error
+        if transaction.is_open:
+            transaction.is_open = False
+            if link.machine.state is ClientState.DATA:
+                # There is no way to end content that is not to be delivered.
+                self._drop()
+
+    async def _say_chunks(
+        self, link: Link, transaction: Transaction, *, is_pipelining: bool
+    ) -> None:
+        """Say the content with BDAT; stop when it is known to be in vain."""
+        flights = self._flights
+        assert flights is not None  # noqa: S101 - there is a connection
+        is_lmtp = link.machine.is_lmtp
+        # RSET, MAIL, RCPT* and the chunks.
+        ahead = 2 + len(transaction.plan.rcpts) + _CHUNKS_AHEAD
+        most = ahead if is_pipelining else 0
+        async with aclosing(chunks_of(transaction.plan)) as chunks:
+            async for chunk, is_last in chunks:
+                # In LMTP the last chunk gets several replies, unless one before it
+                # failed, so it has to be known how those went.
+                while transaction.awaits > (0 if is_last and is_lmtp else most):
+                    await self._hear()
+                if transaction.is_hopeless:
+                    return
+                flights.say_chunk(transaction, chunk, is_last=is_last)
+                await self._flush()
+                if link.channel.is_readable:
+                    await self._hear()
+
+    async def _say_data(self, link: Link, transaction: Transaction) -> None:
+        """Say the content behind a 354."""
+        plan = transaction.plan
+        try:
+            await send_blocks(link, plan.payload, is_ascii_only=plan.is_ascii_only)
+        except DataRefused as error:
+            transaction.note_refusal(cast("Reply", error.reply))
+            raise ConnectionLost(
+                "the server refused a message before its end",
+                reply=error.reply,
+                phase="data_block",
+            ) from error
+        assert self._flights is not None  # noqa: S101 - there is a connection
+        self._flights.say_end(transaction)
+        self._unsent_octets += BLOCK_OCTETS
+
+    async def _flush(self) -> None:
+        """Write what is said and not written yet."""
+        link, flights = self._opening._link, self._flights
+        if link is None or flights is None:
+            return
+        if link.is_write_broken:
+            while flights.under_way:
+                await self._hear()
+        if link.machine.has_data_to_send:
+            self._unsent_octets = 0
+            flights.mark_ends_sent()
+            await link.flush("data_block")
+
+    # Hearing.
+
+    async def _hear_all(self, transaction: Transaction) -> None:
+        """Wait until all that was said of a transaction is answered."""
+        await self._flush()
+        while transaction.awaits:
+            await self._hear()
+
+    async def _hear(self) -> None:
+        """Wait for a reply; take it, and all that came with it."""
+        link, flights = self._opening._link, self._flights
+        assert link is not None and flights is not None  # noqa: S101, PT018
+        machine = link.machine
+        flights.take(*await link.next_answer(_phase_of(machine.awaited)))
+        # The others that came with it need no waiting.
+        while (answer := machine.next_reply()) is not None:
+            flights.take(*answer)
+        self._collect()
+        if flights.closing is not None:
+            raise ConnectionLost(
+                "the server closes the connection",
+                reply=flights.closing,
+                phase=link.phase,
+            )
+
+    def _collect(self) -> None:
+        """Settle what can be settled."""
+        if self._flights is not None:
+            for transaction in self._flights.take_settled():
+                self._settle(transaction)
+
+    def _settle(self, transaction: Transaction) -> None:
+        """Keep what became of a transaction; send what is left of its recipients."""
+        part = cast("Part", transaction.job)
+        job, plan = part.job, transaction.plan
+        verdict = transaction.verdict(is_lmtp=self._opening._target.is_lmtp)
+        job.note(part.indexes, verdict.results)
+        self._fruitless = 0
+        job.open_parts -= 1
+        if verdict.error is not None:
+            job.error = job.error or verdict.error
+            job.is_withdrawn = plan.order.require_all
+            return
+        if verdict.reply is not None:
+            job.replies.append(verdict.reply)
+        if transaction.accepted == len(part.indexes) or plan.order.require_all:
+            return
+        left = [
+            index
+            for index, reply in zip(part.indexes, transaction.rcpt_replies, strict=True)
+            if is_too_many(reply)
+        ]
+        if left and job.can_repeat:
+            # RFC 5321 section 4.5.3.1.10: the others go in another transaction.
+            self._rcpt_max = transaction.accepted
+            job.open_parts += 1
+            self._todo.appendleft(Part(job, left))
+
+    # When the connection ends.
+
+    async def _lose(self, error: BaseException) -> None:
+        """Find out what became of what was under way; begin anew, or stop."""
+        link, flights = self._opening._link, self._flights
+        assert link is not None and flights is not None  # noqa: S101, PT018
+        raised = link.translate(error)
+        self._collect()
+        is_certain = False
+        if flights.closing is not None and flights.under_way:
+            is_certain = await self._hear_out(link, flights)
+        under_way = list(flights.under_way)
+        self._drop()
+        self._fruitless += 1
+        # A connection that ends between two messages is no failure of any.
+        may_go_on = self._retries or not under_way
+        is_over = not may_go_on or self._fruitless > _MAX_FRUITLESS
+        again = []
+        for transaction in under_way:
+            part = self._break(transaction, cast("SendError", raised), is_certain)
+            if part is None:
+                continue
+            if not is_over and part.job.can_repeat:
+                again.append(part)
+            else:
+                part.job.fail(_with_delivery(raised, Delivery.NOT_SENT))
+        self._todo.extendleft(reversed(again))
+        if is_over:
+            self._stop(raised)
+
+    async def _hear_out(self, link: Link, flights: Flights) -> bool:
+        """Listen after a 421 until the server has gone.
+
+        Returns:
+            Whether it did nothing more, as it said: then no later transaction was
+            carried out.
+        """
+        machine, clock = link.machine, self._opening._runtime.clock
+        seconds = link.timeouts.quit or _HEAR_OUT_SECONDS
+        end = clock() + seconds
+        try:
+            while (left := end - clock()) > 0:
+                data = await link.channel.receive(timeout=left)
+                if not data:
+                    break
+                machine.receive_data(data)
+                while (answer := machine.next_reply()) is not None:
+                    flights.take(*answer)
+                self._collect()
+            else:
+                return False
+        except (TimeoutError, BadReply, ConnectionLost):
+            return False
+        except OSError:
+            pass  # closed with our octets unread
+        return not flights.has_gone_on
+
+    def _break(
+        self, transaction: Transaction, error: SendError, is_certain: bool
+    ) -> Part | None:
+        """Say what is known of a transaction without its last replies.
+
+        Returns:
+            The recipients for whom it was certainly not sent; None if there are none.
+        """
+        part = cast("Part", transaction.job)
+        if transaction.is_hopeless and not transaction.is_closed:
+            self._settle(transaction)
+            return None
+        may_have = transaction.is_end_sent and not is_certain
+        results = results_at_break(
+            transaction.plan.order,
+            transaction.rcpt_replies,
+            transaction.end_replies,
+            may_have=may_have,
+        )
+        part.job.note(part.indexes, results)
+        left = [
+            index
+            for index, result in zip(part.indexes, results, strict=True)
+            if result.delivery is Delivery.NOT_SENT
+        ]
+        if left:
+            return Part(part.job, left)
+        unknown = _with_delivery(error, Delivery.UNKNOWN)
+        if isinstance(unknown, ConnectionLost):
+            unknown.results = tuple(results)
+        part.job.fail(unknown)
+        return None
+
+    def _drop(self) -> None:
+        """Close the connection at once."""
+        link = self._opening._link
+        if link is not None:
+            link.abort()
+        self._opening._link = None
+        self._collect()
+        self._flights = None
+
+    def _stop(self, error: BaseException) -> None:
+        """Give up: nothing more is pulled, and nothing said."""
+        for part in self._todo:
+            part.job.fail(_with_delivery(error, Delivery.NOT_SENT))
+        self._todo.clear()
+        self._error = error
+
+
+# If there is no time-out for QUIT: for how long to listen after a 421.
+_HEAR_OUT_SECONDS: Final = 5.0
+
+_PHASES: Final[dict[type, str]] = {Mail: "mail", Rcpt: "rcpt", Data: "data_start"}
+
+
+def _phase_of(question: Question | None) -> str:
+    """Return the name of the time-out for a reply."""
+    if isinstance(question, Bdat):
+        return "data_end" if question.is_last else "data_block"
+    if question is Asked.END_OF_CONTENT:
+        return "data_end"
+    return _PHASES.get(type(question), "command")
+
+
+def _as_outgoing(item: object) -> Outgoing:
+    """Return what is sent for an item of the source."""
+    if isinstance(item, Outgoing):
+        return item
+    if isinstance(item, Message):
+        return Outgoing(item)
+    raise TypeError(
+        f"envelopes are Outgoing or EmailMessage, not {type(item).__name__}"
+    )
+
+
+def _with_delivery(error: BaseException, delivery: Delivery) -> BaseException:
+    """Return the error that ended a connection as one message has it."""
+    if isinstance(error, SendError) and error.delivery is not delivery:
+        error = copy.copy(error)
+        error.delivery = delivery
+    return error
