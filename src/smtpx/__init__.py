@@ -78,7 +78,9 @@ if TYPE_CHECKING:
         AuthenticationResults,
         MethodResult,
     )
-    from smtpx.net.tls import TLSInfo
+    from smtpx.net.aio_dns import AsyncDNSResolver
+    from smtpx.net.dns import DNSFailure, DNSResolver, MailExchanger, Resolver
+    from smtpx.net.tls import TLSInfo, client_context
     from smtpx.sasl.mechanism import Credentials, Identity
     from smtpx.sasl.oauth import CheckToken, TokenRefused
     from smtpx.sasl.scram_keys import ScramCredentials, make_scram_credentials
@@ -132,6 +134,7 @@ __all__ = [
     "Address",
     "AddressParts",
     "AsyncClient",
+    "AsyncDNSResolver",
     "AsyncLMTPClient",
     "Attachment",
     "Auth",
@@ -162,6 +165,8 @@ __all__ = [
     "ConnectionInfo",
     "ConnectionLost",
     "Credentials",
+    "DNSFailure",
+    "DNSResolver",
     "DataRefused",
     "DeliverBy",
     "Delivery",
@@ -182,6 +187,7 @@ __all__ = [
     "Limits",
     "Listener",
     "MailEvent",
+    "MailExchanger",
     "MailOptions",
     "Mailbox",
     "MessageAborted",
@@ -219,6 +225,7 @@ __all__ = [
     "ReplyLimits",
     "ReportHeader",
     "ResentBlock",
+    "Resolver",
     "ReturnContent",
     "SASLError",
     "SMTPXError",
@@ -245,6 +252,7 @@ __all__ = [
     "ValidSince",
     "__version__",
     "asend",
+    "client_context",
     "inherited_sockets",
     "log_wire",
     "make_report",
@@ -316,7 +324,9 @@ _NAMES = {
     "smtpx.sasl.oauth": ("CheckToken", "TokenRefused"),
     "smtpx.sasl.scram_keys": ("ScramCredentials", "make_scram_credentials"),
     "smtpx.core.limits": ("Limits",),
-    "smtpx.net.tls": ("TLSInfo",),
+    "smtpx.net.aio_dns": ("AsyncDNSResolver",),
+    "smtpx.net.dns": ("DNSFailure", "DNSResolver", "MailExchanger", "Resolver"),
+    "smtpx.net.tls": ("TLSInfo", "client_context"),
     "smtpx.client.aio": ("AsyncClient", "AsyncLMTPClient", "asend"),
     "smtpx.client.aio_pool": ("ClientPool",),
     "smtpx.client.blocking": ("Client", "LMTPClient", "send"),

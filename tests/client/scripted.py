@@ -22,7 +22,7 @@ writes is in `writes`.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from smtpx.client.opening import AnyAuth
     from smtpx.net.channel import Channel
     from tests.client.mirror import Connection
+    from smtpx.net.dns import Resolver
 
 T = TypeVar("T")
 
@@ -148,6 +149,9 @@ class ScriptedChannel:
             octets += self.steps.pop(0)[1]
         return octets.removeprefix(b"!")
 
+    def put_back(self, data: bytes) -> None:
+        self.steps.insert(0, ("S", data))
+
     async def start_tls(
         self,
         context: ssl.SSLContext,
@@ -194,6 +198,7 @@ class ScriptedRuntime:
     timeouts: list[float | None] = field(default_factory=list)
     error: OSError | None = None
     attend: Callable[[ScriptedChannel], None] | None = None
+    names: Resolver | None = None
 
     def clock(self) -> float:
         return self.now
@@ -202,10 +207,21 @@ class ScriptedRuntime:
         return nullcontext()
 
     async def connect_tcp(
-        self, host: str, port: int, *, timeout: float | None, local_address: str | None
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float | None,
+        local_address: str | None,
+        addresses: Sequence[str] | None,
     ) -> Channel:
         source = f" from {local_address}" if local_address else ""
-        return self._connect(f"{host}:{port}{source}", timeout)
+        at = "" if addresses is None else f" at {' '.join(addresses)}"
+        return self._connect(f"{host}:{port}{source}{at}", timeout)
+
+    def resolver(self) -> Resolver:
+        assert self.names is not None, "the client asks the DNS"
+        return self.names
 
     async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:
         self.peer = f"unix:{path}"

@@ -49,7 +49,7 @@ def test_tcp_raises_the_last_error(monkeypatch: pytest.MonkeyPatch) -> None:
         blocking.connect_tcp("127.0.0.1", port, timeout=30)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
     with pytest.raises(OSError, match="no address"):
-        blocking.connect_tcp("127.0.0.1", port, timeout=30)
+        blocking.connect_tcp("mx.test", port, timeout=30)
 
 
 def test_tcp_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_interrupt_while_connecting_leaves_no_socket(
     made: list[socket.socket] = []
 
     class Interrupted(socket.socket):
-        def connect(self, address: object) -> None:
+        def connect_ex(self, address: object) -> int:
             made.append(self)
             raise KeyboardInterrupt
 

@@ -12,10 +12,12 @@ from smtpx.client.opening import BUSY
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.client.supply import PlainSupply
 from smtpx.net import aio
+from smtpx.net.aio_dns import AsyncDNSResolver
 from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
 
 if TYPE_CHECKING:
     import socket as sockets
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from smtpx.client.outgoing import Envelopes
     from smtpx.client.supply import Supply
     from smtpx.net.channel import Channel
+    from smtpx.net.dns import Resolver
     from smtpx.wire.address import Mailbox
     from smtpx.wire.envelope import SendResult
     from smtpx.wire.options import MailOptions
@@ -43,11 +46,24 @@ class AsyncioRuntime:
         return _TaskLock()
 
     async def connect_tcp(
-        self, host: str, port: int, *, timeout: float | None, local_address: str | None
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float | None,
+        local_address: str | None,
+        addresses: Sequence[str] | None,
     ) -> Channel:
         return await aio.connect_tcp(
-            host, port, timeout=timeout, local_address=local_address
+            host,
+            port,
+            timeout=timeout,
+            local_address=local_address,
+            addresses=addresses,
         )
+
+    def resolver(self) -> Resolver:
+        return AsyncDNSResolver()
 
     async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:
         return await aio.connect_unix(path, timeout=timeout)

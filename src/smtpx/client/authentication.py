@@ -43,7 +43,8 @@ def is_private(link: Link, options: ClientOptions) -> bool:
     channel = link.channel
     if channel.tls is not None:
         return True
-    if not options.trust_loopback:
+    # Who is at the other end of a proxy's connection, its address does not tell.
+    if not options.trust_loopback or options.proxy is not None:
         return False
     ip = ip_of(channel.peer)
     return channel.peer.startswith("unix:") if ip is None else ip.is_loopback

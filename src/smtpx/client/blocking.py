@@ -16,10 +16,12 @@ from smtpx.client.opening import BUSY, describe
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.client.outgoing import DEFAULT_WINDOW
 from smtpx.net import blocking
+from smtpx.net.dns import DNSResolver
 from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
 
 if TYPE_CHECKING:
     import socket as sockets
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from smtpx.client.order import RcptOptionsOf, Recipients
     from smtpx.client.outgoing import Envelopes, Outcome, SendWindow
     from smtpx.net.channel import Channel
+    from smtpx.net.dns import Resolver
     from smtpx.net.tls import TLSInfo
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
@@ -90,11 +93,24 @@ class BlockingRuntime:
         return _ThreadLock()
 
     async def connect_tcp(
-        self, host: str, port: int, *, timeout: float | None, local_address: str | None
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float | None,
+        local_address: str | None,
+        addresses: Sequence[str] | None,
     ) -> Channel:
         return blocking.connect_tcp(
-            host, port, timeout=timeout, local_address=local_address
+            host,
+            port,
+            timeout=timeout,
+            local_address=local_address,
+            addresses=addresses,
         )
+
+    def resolver(self) -> Resolver:
+        return DNSResolver()
 
     async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:
         return blocking.connect_unix(path, timeout=timeout)

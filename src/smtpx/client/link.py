@@ -23,11 +23,13 @@ from smtpx.errors import (
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from smtpx.client.options import Timeouts
     from smtpx.core.client import Question
     from smtpx.net.channel import Channel
+    from smtpx.net.dns import Resolver
     from smtpx.wire.commands import Command
     from smtpx.wire.replies import Reply
 
@@ -51,9 +53,19 @@ class Runtime(Protocol):
         ...
 
     async def connect_tcp(
-        self, host: str, port: int, *, timeout: float | None, local_address: str | None
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float | None,
+        local_address: str | None,
+        addresses: Sequence[str] | None,
     ) -> Channel:
-        """Connect over TCP."""
+        """Connect over TCP, to one of the addresses if they are known."""
+        ...
+
+    def resolver(self) -> Resolver:
+        """Return what asks the DNS when the options name nobody."""
         ...
 
     async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 from smtpx.client.authentication import authenticate
+from smtpx.client.dialling import Place, dial, find_places, may_try_next
 from smtpx.client.link import Link, SourceError, own_error
 from smtpx.client.options import (
     Auth,
@@ -39,6 +40,7 @@ from smtpx.errors import (
     TLSUnavailable,
 )
 from smtpx.net.channel import ip_of
+from smtpx.net.dns import DNSFailure
 from smtpx.net.tls import default_client_context
 from smtpx.wire import commands
 from smtpx.wire.address import parse_domain
@@ -130,9 +132,14 @@ class Opening:
         self._target = target
         self._options = options
         self._tls_mode = target.tls if options.tls is None else options.tls
+        if target.is_mx and credentials is not None:
+            raise ValueError(
+                "a password would go to whomever the DNS names: connect to a host"
+            )
         self._credentials = credentials
         self._socket = socket
         self._has_socket = socket is not None
+        self._host = ""  # that was dialled
         self._lock = runtime.lock()
         self._link: Link | None = None
         self._greeting: Reply | None = None
@@ -266,42 +273,80 @@ class Opening:
                 phase="command",
             )
 
-    async def _dial(self) -> Channel:
-        """Make a connection."""
-        target, options, runtime = self._target, self._options, self._runtime
-        seconds = options.timeouts.connect
-        if self._deadline is not None:
-            left = self._deadline - runtime.clock()
-            seconds = left if seconds is None else min(seconds, left)
+    async def _find_places(self) -> list[Place]:
+        """Return where to connect, the best first; none if there is a socket."""
+        if self._has_socket:
+            return []
+        left = self._countdown()
         try:
-            if self._socket is not None:
-                sock, self._socket = self._socket, None
-                return await runtime.wrap_socket(sock)
-            if self._has_socket:
-                raise ConnectError(
-                    "the socket is used up: make another client", phase="connect"
-                )
-            if target.path is not None:
-                return await runtime.connect_unix(target.path, timeout=seconds)
-            return await runtime.connect_tcp(
-                target.host,
-                target.port,
-                timeout=seconds,
-                local_address=options.local_address,
-            )
+            return await find_places(self._target, self._options, self._runtime, left)
         except TimeoutError as error:
-            text = f"no connection to {target} in time"
+            text = f"no answer from the DNS about {self._target} in time"
+            raise PhaseTimeout(text, phase="connect") from error
+        except DNSFailure as error:
+            text = f"no connection to {self._target}: {error}"
+            raise ConnectError(
+                text, phase="connect", is_temporary=error.is_temporary
+            ) from error
+
+    def _countdown(self) -> Callable[[], float | None]:
+        """Return what tells how long making a connection may still take."""
+        clock = self._runtime.clock
+        seconds = self._options.timeouts.connect
+        ends = [] if seconds is None else [clock() + seconds]
+        if self._deadline is not None:
+            ends.append(self._deadline)
+        if not ends:
+            return lambda: None
+        end = min(ends)
+
+        def left() -> float:
+            now = clock()
+            if now >= end:
+                raise TimeoutError("the time to connect is up")
+            return end - now
+
+        return left
+
+    async def _dial(self, place: Place | None) -> Channel:
+        """Make a connection."""
+        try:
+            if place is None:
+                sock, self._socket = self._socket, None
+                if sock is None:
+                    raise ConnectError(
+                        "the socket is used up: make another client", phase="connect"
+                    )
+                return await self._runtime.wrap_socket(sock)
+            left = self._countdown()
+            return await dial(place, self._options, self._runtime, left)
+        except TimeoutError as error:
+            text = f"no connection to {place} in time"
             raise PhaseTimeout(text, phase="connect") from error
         except OSError as error:
             if isinstance(error, SendError):
                 raise
-            text = f"no connection to {target}: {error}"
-            raise ConnectError(text, phase="connect") from error
+            text = f"no connection to {place}: {error}"
+            is_temporary = error.is_temporary if isinstance(error, DNSFailure) else None
+            raise ConnectError(
+                text, phase="connect", is_temporary=is_temporary
+            ) from error
 
     async def _connect(self) -> Link:
         """Open a connection to where a message can be sent, or leave none."""
+        places = await self._find_places()
+        for place in places[:-1]:
+            try:
+                return await self._connect_to(place)
+            except SendError as error:
+                if not may_try_next(error):
+                    raise
+        return await self._connect_to(places[-1] if places else None)
+
+    async def _connect_to(self, place: Place | None) -> Link:
         options = self._options
-        channel = await self._dial()
+        channel = await self._dial(place)
+        self._host = "" if place is None else place.host
         machine = ClientMachine(
             is_lmtp=self._target.is_lmtp,
             limits=options.reply_limits,
@@ -385,7 +430,7 @@ class Opening:
         options = self._options
         await link.channel.start_tls(
             options.tls_context or default_client_context(),
-            options.server_hostname or self._target.host or None,
+            options.server_hostname or self._host or self._target.host or None,
             timeout=link.left("tls"),
         )
 

@@ -14,12 +14,15 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote
 
+from smtpx.net.proxies import Proxy
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Registry
 from smtpx.wire.octets import has_line_control
 from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, ReplyLimits
 
 if TYPE_CHECKING:
     import ssl
+
+    from smtpx.net.dns import Resolver
 
 __all__ = [
     "DEFAULT_OPTIONS",
@@ -163,6 +166,11 @@ class ClientOptions:
             connected to.
         hello_name: for EHLO; by default this host's full name, or else its address.
         local_address: the IP address to connect from.
+        resolver: looks up names, and MX records; by default the system does the one,
+            and dnspython with the system's name servers the other. See
+            `smtpx.DNSResolver` and `smtpx.AsyncDNSResolver`.
+        proxy: URL of a proxy to connect through: ``socks5://host`` or ``http://host``,
+            maybe with ``user:password@``. It looks up the name of the server.
         timeouts: of each phase.
         mechanisms: of authentication, in the order to be tried.
         allow_plaintext_auth: also send passwords without TLS to other hosts. Anybody
@@ -175,6 +183,9 @@ class ClientOptions:
         registry: of the extensions whose parameters MAIL and RCPT may have.
         reply_limits: on what the server says.
         wire_log: gets every line that passes, secrets hidden.
+
+    Raises:
+        ValueError: `proxy` is no URL of a proxy, or `local_address` no IP address.
     """
 
     tls: TLSMode | None = None
@@ -182,6 +193,8 @@ class ClientOptions:
     server_hostname: str | None = None
     hello_name: str | None = None
     local_address: str | None = None
+    resolver: Resolver | None = None
+    proxy: str | None = field(default=None, repr=False)
     timeouts: Timeouts = Timeouts()
     mechanisms: tuple[str, ...] | None = None
     allow_plaintext_auth: bool = False
@@ -192,6 +205,12 @@ class ClientOptions:
     registry: Registry = DEFAULT_REGISTRY
     reply_limits: ReplyLimits = DEFAULT_REPLY_LIMITS
     wire_log: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.proxy is not None:
+            Proxy.parse(self.proxy)
+        if self.local_address is not None:
+            ip_address(self.local_address)
 
 
 DEFAULT_OPTIONS: Final = ClientOptions()
@@ -207,6 +226,7 @@ class Target:
         path: of a unix socket.
         tls: when to turn to TLS.
         is_lmtp: LMTP is spoken (RFC 2033).
+        is_mx: the host is a domain; its mail exchangers are meant.
         user: from the URL, None if it names none.
         password: likewise.
     """
@@ -216,6 +236,7 @@ class Target:
     path: str | None = None
     tls: TLSMode = TLSMode.NEVER
     is_lmtp: bool = False
+    is_mx: bool = False
     user: str | None = None
     password: str | None = field(default=None, repr=False)
 
@@ -223,7 +244,7 @@ class Target:
         if self.path is not None:
             return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"the MX of {self.host}" if self.is_mx else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +255,7 @@ class _Scheme:
     tls: TLSMode | None
     is_lmtp: bool = False
     is_unix: bool = False
+    is_mx: bool = False
 
 
 # RFC 5321 section 4.5.4.2: 25; RFC 6409 section 3.1: 587; RFC 8314 section 7.3: 465.
@@ -243,6 +265,7 @@ _SCHEMES: Final = {
     "smtps": _Scheme(465, TLSMode.IMPLICIT),
     "smtp+starttls": _Scheme(587, TLSMode.REQUIRED),
     "smtp+plain": _Scheme(25, TLSMode.NEVER),
+    "smtp+mx": _Scheme(25, TLSMode.OPPORTUNISTIC, is_mx=True),
     "smtp+unix": _Scheme(0, TLSMode.NEVER, is_unix=True),
     "lmtp": _Scheme(24, TLSMode.OPPORTUNISTIC, is_lmtp=True),
     "lmtp+unix": _Scheme(0, TLSMode.NEVER, is_lmtp=True, is_unix=True),
@@ -269,6 +292,8 @@ def parse_url(url: str, *, default_scheme: str = "smtp") -> Target:
             - ``smtps://host``: port 465, TLS from the start.
             - ``smtp+starttls://host``: port 587, STARTTLS required.
             - ``smtp+plain://host``: port 25, never TLS.
+            - ``smtp+mx://domain``: port 25 of the hosts that take the domain's mail,
+              one after another; STARTTLS when offered.
             - ``lmtp://host``: port 24.
             - ``lmtp+unix:///path``, ``smtp+unix:///path``: a unix socket.
             - ``host`` or ``host:port``: as with the default scheme.
@@ -331,6 +356,7 @@ def _parse_authority(text: str, scheme: _Scheme) -> Target:
         port=port,
         tls=tls,
         is_lmtp=scheme.is_lmtp,
+        is_mx=scheme.is_mx,
         user=None if match["user"] is None else unquote(match["user"]),
         password=None if match["password"] is None else unquote(match["password"]),
     )

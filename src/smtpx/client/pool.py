@@ -40,6 +40,7 @@ from smtpx.errors import (
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from smtpx.client.link import Runtime
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from smtpx.client.options import ClientOptions, Target
     from smtpx.client.pool_options import PoolOptions
     from smtpx.net.channel import Channel
+    from smtpx.net.dns import Resolver
     from smtpx.wire.envelope import SendResult
 
 __all__ = ["Pool", "PoolFront", "Slot", "Waiter", "is_certainly_not_sent"]
@@ -126,16 +128,29 @@ class _Meter:
         self.lock: Callable[[], AbstractAsyncContextManager[None]] = runtime.lock
 
     async def connect_tcp(
-        self, host: str, port: int, *, timeout: float | None, local_address: str | None
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float | None,
+        local_address: str | None,
+        addresses: Sequence[str] | None,
     ) -> Channel:
         return self._opened(
             await self._runtime.connect_tcp(
-                host, port, timeout=timeout, local_address=local_address
+                host,
+                port,
+                timeout=timeout,
+                local_address=local_address,
+                addresses=addresses,
             )
         )
 
     async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:
         return self._opened(await self._runtime.connect_unix(path, timeout=timeout))
+
+    def resolver(self) -> Resolver:
+        return self._runtime.resolver()
 
     async def wrap_socket(self, sock: socket.socket) -> Channel:
         return self._opened(await self._runtime.wrap_socket(sock))

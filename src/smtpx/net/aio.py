@@ -18,11 +18,13 @@ import ssl
 from typing import TYPE_CHECKING, cast
 
 from smtpx.errors import BadReply
+from smtpx.net.addresses import endpoints_of, known_endpoints, usable_from
+from smtpx.net.aio_races import connect_first
 from smtpx.net.channel import MAX_READ_AHEAD_OCTETS, format_address
 from smtpx.net.tls import TLSInfo, require_server_hostname
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["AsyncioChannel", "connect_tcp", "connect_unix", "wrap_socket"]
 
@@ -188,6 +190,11 @@ class AsyncioChannel(asyncio.Protocol):
                 self._transport.resume_reading()
         return data
 
+    def put_back(self, data: bytes) -> None:
+        """Give back octets that were received in clear."""
+        self._received.insert(0, data)
+        self._received_octets += len(data)
+
     async def start_tls(
         self,
         context: ssl.SSLContext,
@@ -305,26 +312,39 @@ class AsyncioChannel(asyncio.Protocol):
 
 
 async def connect_tcp(
-    host: str, port: int, *, timeout: float | None, local_address: str | None = None
+    host: str,
+    port: int,
+    *,
+    timeout: float | None,
+    local_address: str | None = None,
+    addresses: Sequence[str] | None = None,
 ) -> AsyncioChannel:
-    """Connect over TCP; try each address of the host in turn.
+    """Connect over TCP to whichever of a host's addresses answers first (RFC 8305).
 
     Args:
         host: a name or an IP address, without brackets.
         port: 1 to 65535.
         timeout: in seconds, for looking up the name and all addresses together.
         local_address: the IP address to connect from; by default the system chooses.
+        addresses: IP addresses of the host, if they are known.
 
     Raises:
         TimeoutError: it took too long.
         OSError: no address took the connection.
     """
-    source = None if local_address is None else (local_address, 0)
     async with asyncio.timeout(timeout):
-        _, channel = await asyncio.get_running_loop().create_connection(
-            AsyncioChannel, host, port, local_addr=source
-        )
-    return channel
+        endpoints = known_endpoints(host, port, addresses)
+        if endpoints is None:
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            endpoints = endpoints_of(found)
+        usable = usable_from(endpoints, local_address, host)
+        sock = await connect_first(usable, local_address=local_address)
+        try:
+            return await wrap_socket(sock)
+        except BaseException:
+            sock.close()
+            raise
 
 
 async def connect_unix(path: str, *, timeout: float | None) -> AsyncioChannel:

@@ -16,10 +16,12 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from smtpx.errors import BadReply
+from smtpx.net.addresses import endpoints_of, known_endpoints, usable_from
 from smtpx.net.channel import MAX_READ_AHEAD_OCTETS, format_address
+from smtpx.net.races import connect_first
 from smtpx.net.tls import TLSInfo, require_server_hostname
 
 __all__ = ["BlockingChannel", "connect_tcp", "connect_unix"]
@@ -156,6 +158,10 @@ class BlockingChannel:
             return self._take_received()
         self._is_ended = not data
         return data
+
+    def put_back(self, data: bytes) -> None:
+        """Give back octets that were received in clear."""
+        self._received[:0] = data
 
     async def start_tls(
         self,
@@ -322,9 +328,14 @@ def _name_of(get_name: Callable[[], object]) -> object:
 
 
 def connect_tcp(
-    host: str, port: int, *, timeout: float | None, local_address: str | None = None
+    host: str,
+    port: int,
+    *,
+    timeout: float | None,
+    local_address: str | None = None,
+    addresses: Sequence[str] | None = None,
 ) -> BlockingChannel:
-    """Connect over TCP; try each address of the host in turn.
+    """Connect over TCP to whichever of a host's addresses answers first (RFC 8305).
 
     Args:
         host: a name or an IP address, without brackets.
@@ -332,34 +343,29 @@ def connect_tcp(
         timeout: in seconds, for all addresses together; looking up the name is not
             in it, as the system offers no way to bound that.
         local_address: the IP address to connect from; by default the system chooses.
+        addresses: IP addresses of the host, if they are known.
 
     Raises:
         TimeoutError: it took too long.
-        OSError: no address took the connection; the error of the last one.
+        OSError: no address took the connection.
     """
-    clock = _Clock(timeout, "connection")
-    source = None if local_address is None else (local_address, 0)
-    error: OSError | None = None
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for family, kind, protocol, _, address in found:
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(clock.left())
-            if source is not None:
-                sock.bind(source)
-            sock.connect(address)
-            # A flight of commands is one write, so there is nothing to coalesce.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return BlockingChannel(sock)
-        except OSError as failure:
-            sock.close()
-            error = failure
-        except BaseException:
-            sock.close()
-            raise
-    if error is None:
-        raise OSError(f"{host} has no address")
-    raise error
+    endpoints = known_endpoints(host, port, addresses)
+    if endpoints is None:
+        endpoints = endpoints_of(
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+    sock = connect_first(
+        usable_from(endpoints, local_address, host),
+        timeout=timeout,
+        local_address=local_address,
+    )
+    try:
+        # A flight of commands is one write, so there is nothing to coalesce.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return BlockingChannel(sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def connect_unix(path: str, *, timeout: float | None) -> BlockingChannel:

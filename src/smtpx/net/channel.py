@@ -88,6 +88,10 @@ class Channel(Protocol):
         """
         ...
 
+    def put_back(self, data: bytes) -> None:
+        """Give back octets that `receive` returned: it returns them again."""
+        ...
+
     async def start_tls(
         self,
         context: ssl.SSLContext,
