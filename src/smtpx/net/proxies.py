@@ -117,11 +117,11 @@ def _check_credentials(proxy: Proxy) -> None:
     if proxy.user is None:
         return
     for text in (proxy.user, proxy.password or ""):
-        # RFC 1929 section 2 has one octet for each length.
+        # RFC 1929 has one octet for each length.
         if proxy.scheme == "socks5" and not 1 <= len(text.encode()) <= 255:
             raise ValueError("SOCKS5 takes a user and a password of 1 to 255 octets")
     if proxy.scheme == "http" and ":" in proxy.user:
-        raise ValueError("HTTP takes no user with a colon in it (RFC 7617 section 2)")
+        raise ValueError("HTTP takes no user with a colon in it (RFC 7617)")
 
 
 async def open_tunnel(
@@ -251,7 +251,7 @@ def _socks_address(host: str) -> bytes:
 
 
 async def _tunnel_by_http(talk: _Talk, host: str, port: int) -> None:
-    """Say CONNECT in HTTP (RFC 9110 section 9.3.6)."""
+    """Say CONNECT in HTTP (RFC 9110)."""
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
     proxy = talk.proxy
