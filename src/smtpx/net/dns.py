@@ -67,13 +67,14 @@ class MailExchanger:
 
 
 class Resolver(Protocol):
-    """What answers questions about names.
-
-    Names are in A-labels. Timeouts are in seconds, None leaves it to the resolver.
-    """
+    """What answers questions about names."""
 
     async def addresses(self, host: str, *, timeout: float | None) -> Sequence[str]:
         """Return the IP addresses of a host, the best first; none if it has none.
+
+        Args:
+            host: its name, in A-labels, or an IP address.
+            timeout: in seconds; None leaves it to the resolver.
 
         Raises:
             DNSFailure: there is no answer, or no such name.
@@ -84,6 +85,10 @@ class Resolver(Protocol):
         self, domain: str, *, timeout: float | None
     ) -> Sequence[MailExchanger]:
         """Return the MX records of a domain, in any order; none if it has none.
+
+        Args:
+            domain: in A-labels.
+            timeout: in seconds; None leaves it to the resolver.
 
         Raises:
             DNSFailure: there is no answer, or no such name.
