@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from smtpx.client.opening import AnyAuth
     from smtpx.net.channel import Channel
-    from tests.client.mirror import Connection
     from smtpx.net.dns import Resolver
+    from tests.client.mirror import Connection
 
 T = TypeVar("T")
 
