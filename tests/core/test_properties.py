@@ -123,7 +123,8 @@ def step(
 
     def decorate(method: Callable[..., None]) -> Callable[..., None]:
         is_open = precondition(lambda self: not self.session.is_closed and when(self))
-        made: Callable[..., None] = is_open(rule(target=None, **arguments)(method))
+        make: Callable[[Callable[..., None]], Callable[..., None]] = rule(**arguments)
+        made: Callable[..., None] = is_open(make(method))
         return made
 
     return decorate
