@@ -25,7 +25,7 @@ from smtpx.sasl.mechanism import ClientContext, Credentials, Proof
 from smtpx.sasl.registry import CLIENT_MECHANISMS
 from smtpx.wire import commands
 from smtpx.wire.address import Mailbox
-from smtpx.wire.commands import Command
+from smtpx.wire.commands import Command, Ehlo, Helo, Lhlo
 from smtpx.wire.octets import decode_base64
 from smtpx.wire.options import (
     BodyType,
@@ -143,6 +143,8 @@ class Conversations(RuleBasedStateMachine):
         self.heard = len(self.server.sent)
         replies: list[Reply] = []
         for size in [*sizes, len(octets)]:
+            if not octets:
+                break
             self.client.receive_data(octets[:size])
             octets = octets[size:]
             while (answer := self.client.next_reply()) is not None:
@@ -217,7 +219,8 @@ class Conversations(RuleBasedStateMachine):
                 assert event.reverse_path == command.reverse_path
                 assert event.options == command.options
             elif isinstance(event, events.HelloReceived):
-                assert (event.verb, event.name) == (command.verb, "c.test")
+                assert isinstance(command, Ehlo | Lhlo | Helo)
+                assert (event.verb, event.name) == (command.verb, command.name)
             elif isinstance(event, events.CommandReceived):
                 assert command == commands.Raw(event.verb, event.argument)
             elif isinstance(event, tuple) and event[0] == "rcpt":
