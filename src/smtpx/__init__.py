@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.commands import parse_raw
     from smtpx.wire.envelope import Envelope, Recipient, RecipientResult, SendResult
+    from smtpx.wire.forwarded import ForwardedSource, Unknown, XClient, XForward
     from smtpx.wire.framing import BareNewline
     from smtpx.wire.options import (
         BodyType,
@@ -179,6 +180,7 @@ __all__ = [
     "EventSink",
     "Extension",
     "ExtensionSettings",
+    "ForwardedSource",
     "GreetingRefused",
     "HelloEvent",
     "HelloRefused",
@@ -248,8 +250,11 @@ __all__ = [
     "Timeouts",
     "TokenRefused",
     "Transform",
+    "Unknown",
     "UnsafeOctets",
     "ValidSince",
+    "XClient",
+    "XForward",
     "__version__",
     "asend",
     "client_context",
@@ -303,6 +308,7 @@ _NAMES = {
     "smtpx.wire.capabilities": ("Capabilities",),
     "smtpx.wire.commands": ("parse_raw",),
     "smtpx.wire.envelope": ("Envelope", "Recipient", "RecipientResult", "SendResult"),
+    "smtpx.wire.forwarded": ("ForwardedSource", "Unknown", "XClient", "XForward"),
     "smtpx.wire.framing": ("BareNewline",),
     "smtpx.wire.options": (
         "BodyType",

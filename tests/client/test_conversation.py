@@ -13,6 +13,7 @@ from smtpx.client.conversation import Conversation
 from smtpx.client.options import ClientOptions, Timeouts, TLSMode
 from smtpx.errors import (
     BadAddress,
+    BadParameter,
     CommandRefused,
     ConnectError,
     ConnectionLost,
@@ -30,7 +31,9 @@ from smtpx.errors import (
     TLSUnavailable,
     UnsafeOctets,
 )
+from smtpx.wire.forwarded import Unknown, XClient, XForward
 from smtpx.wire.options import MailOptions, Notify, RcptOptions
+from smtpx.wire.preamble import ProxyHeader
 from tests.client.scripted import OPTIONS, Scripted, ScriptedRuntime, hello, step
 
 if TYPE_CHECKING:
@@ -39,6 +42,30 @@ if TYPE_CHECKING:
     from smtpx.wire.replies import Reply
 
 # --- Opening. ---
+
+
+@pytest.mark.parametrize("tls", [TLSMode.NEVER, TLSMode.IMPLICIT])
+@pytest.mark.parametrize("version", [1, 2])
+def test_proxy_header_goes_before_everything(tls: TLSMode, version: int) -> None:
+    header = ProxyHeader(("192.0.2.7", 40_112), ("198.51.100.1", 25), version=version)
+    shown = header.encode().decode("latin-1").encode("unicode_escape").decode()
+    script = f"C| {shown}\n{'== TLS ==' if tls is TLSMode.IMPLICIT else ''}\n{hello()}"
+    options = replace(OPTIONS, tls=tls, proxy_header=header)
+    scripted = Scripted(script, options=options)
+    scripted.connect()
+    assert scripted.channel.writes[0] == header.encode()
+    scripted.require_end()
+
+
+def test_proxy_header_that_nobody_takes() -> None:
+    header = ProxyHeader(None, None, is_local=True)
+    scripted = Scripted(
+        "== UNREADABLE ==", options=replace(OPTIONS, proxy_header=header)
+    )
+    with pytest.raises(ConnectionLost) as caught:
+        scripted.connect()
+    assert caught.value.phase == "connect"
+    assert not scripted.client.is_connected
 
 
 def test_connect_greets_and_says_ehlo() -> None:
@@ -598,19 +625,102 @@ def test_options_by_hand_need_their_extension(
 
 def test_xclient_starts_again() -> None:
     scripted = Scripted(
-        hello("XCLIENT NAME ADDR")
+        hello("XCLIENT NAME ADDR login")
         + """
-        C: XCLIENT ADDR=192.0.2.1 NAME=[UNAVAILABLE] LOGIN=a+20b
+        C: XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1 LOGIN=a+20b
         S: 220 mx.test
         C: EHLO client.test
         S: 250 mx.test
         """
     )
     scripted.connect()
-    attributes = {"ADDR": "192.0.2.1", "NAME": None, "LOGIN": "a b"}
+    attributes = XClient(addr="192.0.2.1", name=Unknown.UNAVAILABLE, login="a b")
     assert scripted(lambda client: client.xclient(attributes)).code == 220
     with pytest.raises(NotSupported, match="XCLIENT"):
         scripted(lambda client: client.xclient(attributes))
+    scripted.require_end()
+
+
+def test_the_client_spoken_for_says_hello() -> None:
+    scripted = Scripted(
+        hello("XCLIENT")
+        + """
+        C: XCLIENT HELO=spike.test
+        S: 220 mx.test
+        C: EHLO spike.test
+        S: 250 mx.test
+        """
+    )
+    scripted.connect()
+    attributes = XClient(helo="spike.test")
+    assert scripted(lambda client: client.xclient(attributes)).code == 220
+    scripted.require_end()
+
+
+def test_refused_xclient_is_an_error_and_the_session_goes_on() -> None:
+    scripted = Scripted(
+        hello("XCLIENT ADDR")
+        + """
+        C: XCLIENT ADDR=192.0.2.1
+        S: 550 5.7.0 insufficient authorization
+        """
+    )
+    scripted.connect()
+    with pytest.raises(CommandRefused) as caught:
+        scripted(lambda client: client.xclient(XClient(addr="192.0.2.1")))
+    assert caught.value.smtp_code == 550
+    assert scripted.client.is_connected
+    scripted.require_end()
+
+
+def test_xforward_in_as_many_commands_as_it_needs() -> None:
+    scripted = Scripted(
+        hello("XFORWARD NAME ADDR IDENT HELO")
+        + f"""
+        C: XFORWARD NAME={"n" * 255} ADDR=192.0.2.1
+        S: 250 ok
+        C: XFORWARD HELO={"h" * 255} IDENT=4XkQ2
+        S: 250 2.0.0 both
+        """
+    )
+    scripted.connect()
+    attributes = XForward(
+        name="n" * 255, addr="192.0.2.1", helo="h" * 255, ident="4XkQ2"
+    )
+    reply = scripted(lambda client: client.xforward(attributes))
+    assert reply.text == "both"
+    scripted.require_end()
+
+
+def test_refused_part_of_xforward_is_an_error() -> None:
+    scripted = Scripted(
+        hello("XFORWARD NAME HELO")
+        + f"""
+        C: XFORWARD NAME={"n" * 255}
+        S: 501 5.5.4 no
+        """
+    )
+    scripted.connect()
+    attributes = XForward(name="n" * 255, helo="h" * 255)
+    with pytest.raises(CommandRefused):
+        scripted(lambda client: client.xforward(attributes))
+    scripted.require_end()
+
+
+@pytest.mark.parametrize(
+    ("action", "missing"),
+    [
+        (lambda client: client.xclient(XClient(login="a", addr="::1")), "LOGIN$"),
+        (lambda client: client.xforward(XForward(ident="1", name="a")), "XFORWARD$"),
+    ],
+)
+def test_attributes_that_are_not_offered(
+    action: Callable[[Conversation], Coroutine[object, object, Reply]], missing: str
+) -> None:
+    scripted = Scripted(hello("XCLIENT NAME ADDR"))
+    scripted.connect()
+    with pytest.raises(NotSupported, match=missing):
+        scripted(action)
     scripted.require_end()
 
 
@@ -621,7 +731,9 @@ def test_xclient_starts_again() -> None:
         lambda client: client.verify("x\nDATA"),
         lambda client: client.execute("NOOP", "x\r\nRSET"),
         lambda client: client.hello("x\r\nMAIL FROM:<a@b>"),
-        lambda client: client.xclient({"ADDR": "1\r\nRSET", "X\r\nY": "1"}),
+        lambda client: client.xclient(XClient(addr="1\r\nRSET")),
+        lambda client: client.xclient(XClient(login="a\r\nRSET")),
+        lambda client: client.xforward(XForward(ident="a\r\nRSET")),
         lambda client: client.mail("x@b.c>\r\nRCPT TO:<v@x>"),
         lambda client: client.mail("a@b> SIZE=1 <"),
         lambda client: client.mail('"a\r\nRCPT TO:<v@x>"@y'),
@@ -633,10 +745,10 @@ def test_xclient_starts_again() -> None:
 def test_nothing_can_end_a_line_early(
     action: Callable[[Conversation], Coroutine[object, object, Reply]],
 ) -> None:
-    scripted = Scripted(hello("XCLIENT"))
+    scripted = Scripted(hello("XCLIENT", "XFORWARD"))
     scripted.connect()
     writes = len(scripted.channel.writes)
-    with pytest.raises((UnsafeOctets, BadAddress)):
+    with pytest.raises((UnsafeOctets, BadAddress, BadParameter)):
         scripted(action)
     assert len(scripted.channel.writes) == writes
     assert scripted.client.is_connected

@@ -25,6 +25,7 @@ from smtpx.wire.commands import (
     Rset,
     StartTLS,
 )
+from smtpx.wire.forwarded import XClient, XForward
 from smtpx.wire.options import (
     MailOptions,
     Notify,
@@ -487,12 +488,42 @@ def test_octets_that_come_before_the_handshake_are_an_attack_too() -> None:
 # --- XCLIENT. ---
 
 
-def test_xclient_starts_again() -> None:
+@pytest.mark.parametrize(
+    "command", [XClient(addr="192.0.2.1"), Raw("xclient", "ADDR=192.0.2.1")]
+)
+def test_xclient_starts_again(command: Command) -> None:
     machine = ready(*ALL)
-    say(machine, Raw("xclient", "ADDR=192.0.2.1"))
+    say(machine, command)
     hear(machine, "220 mx.test")
     assert state_of(machine) is ClientState.START
     assert not machine.capabilities
+
+
+@pytest.mark.parametrize("reply", ["501 no", "421 bye"])
+def test_refused_xclient_changes_nothing(reply: str) -> None:
+    machine = ready(*ALL)
+    say(machine, XClient(addr="192.0.2.1"))
+    hear(machine, reply)
+    expected = ClientState.CLOSED if reply == "421 bye" else ClientState.READY
+    assert state_of(machine) is expected
+    assert machine.capabilities
+
+
+@pytest.mark.parametrize("reply", ["250 ok", "501 no"])
+def test_xforward_changes_nothing(reply: str) -> None:
+    machine = ready(*ALL)
+    say(machine, XForward(ident="4XkQ2"))
+    hear(machine, reply)
+    assert state_of(machine) is ClientState.READY
+
+
+@pytest.mark.parametrize("command", [XClient(port=1), XForward(port=1)])
+def test_no_gateway_speaks_inside_a_transaction(command: Command) -> None:
+    machine = ready(*ALL)
+    say(machine, Mail(None))
+    hear(machine, "250 ok")
+    with pytest.raises(RuntimeError, match="order"):
+        machine.send(command)
 
 
 # --- Out of step. ---

@@ -17,6 +17,8 @@ from smtpx.wire.commands import (
     DEFAULT_GRAMMAR,
     ETRN_SYNTAX,
     MAX_CHUNK_OCTETS,
+    XCLIENT_SYNTAX,
+    XFORWARD_SYNTAX,
     Auth,
     Bdat,
     Command,
@@ -40,6 +42,7 @@ from smtpx.wire.commands import (
     parse_command,
     parse_raw,
 )
+from smtpx.wire.forwarded import XClient, XForward
 from smtpx.wire.params import (
     DEFAULT_MAIL_OPTIONS,
     DEFAULT_RCPT_OPTIONS,
@@ -125,6 +128,8 @@ WIRE: list[tuple[bytes, Command]] = [
     (b"AUTH EXTERNAL =", Auth("EXTERNAL", b"")),
     (b"AUTH PLAIN AHVzZXIAcGVuY2ls", Auth("PLAIN", b"\0user\0pencil")),
     (b"AUTH SCRAM-SHA-256-PLUS bix5PQ==", Auth("SCRAM-SHA-256-PLUS", b"n,y=")),
+    (b"XCLIENT ADDR=192.0.2.1 LOGIN=a+20b", XClient(addr="192.0.2.1", login="a b")),
+    (b"XFORWARD PORT=25 IDENT=4XkQ2", XForward(port=25, ident="4XkQ2")),
 ]
 
 
@@ -395,7 +400,12 @@ def test_a_row_cannot_have_any_verb(verb: str) -> None:
 
 
 def test_the_default_grammar_knows_all() -> None:
-    assert DEFAULT_GRAMMAR.verbs == {**BUILT_IN_VERBS, b"ETRN": ETRN_SYNTAX}
+    assert DEFAULT_GRAMMAR.verbs == {
+        **BUILT_IN_VERBS,
+        b"ETRN": ETRN_SYNTAX,
+        b"XCLIENT": XCLIENT_SYNTAX,
+        b"XFORWARD": XFORWARD_SYNTAX,
+    }
     assert not DEFAULT_GRAMMAR.lenient_paths
     assert DEFAULT_GRAMMAR.unimplemented == frozenset()
     assert b"SIZE" in DEFAULT_GRAMMAR.mail_parameters

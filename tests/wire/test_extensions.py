@@ -10,7 +10,7 @@ from smtpx.errors import BadParameter, BadSyntax
 from smtpx.wire.capabilities import Capabilities
 from smtpx.wire.commands import (
     BUILT_IN_VERBS,
-    ETRN_SYNTAX,
+    DEFAULT_GRAMMAR,
     Auth,
     Etrn,
     Mail,
@@ -23,6 +23,7 @@ from smtpx.wire.extensions import (
     ExtensionSettings,
     Offer,
 )
+from smtpx.wire.forwarded import XClient, XForward
 from smtpx.wire.params import (
     PARAMETERS,
     BodyType,
@@ -36,6 +37,7 @@ OPTIONAL = frozenset(
     {"SMTPUTF8", "BINARYMIME", "DSN", "RRVS", "DELIVERBY", "MT-PRIORITY"}
     | {"VRFY", "EXPN", "ETRN", "NO-SOLICITING", "XOORG"}
 )
+OF_VENDORS = frozenset({"XOORG", "XCLIENT", "XFORWARD"})
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EVERYTHING = Offer(
     max_message_octets=1000,
@@ -100,6 +102,27 @@ def test_lines_of_a_server_with_everything() -> None:
     )
 
 
+def test_what_gateways_are_told() -> None:
+    enabled = frozenset({"XCLIENT", "XFORWARD"})
+    offer = Offer(enabled=enabled)
+    assert DEFAULT_REGISTRY.ehlo_lines(offer)[-2:] == (
+        "XCLIENT NAME REVERSE_NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT",
+        "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE",
+    )
+    grammar = DEFAULT_REGISTRY.grammar(offer)
+    command = parse_command(b"XCLIENT ADDR=192.0.2.1", grammar)
+    assert command == XClient(addr="192.0.2.1")
+    command = parse_command(b"XFORWARD ADDR=192.0.2.1", grammar)
+    assert command == XForward(addr="192.0.2.1")
+
+
+@pytest.mark.parametrize("verb", [b"XCLIENT", b"XFORWARD"])
+def test_nobody_else_speaks_for_others(verb: bytes) -> None:
+    lines = DEFAULT_REGISTRY.ehlo_lines(Offer())
+    assert not any(verb.decode() in line for line in lines)
+    assert refusal(verb + b" ADDR=192.0.2.1", Offer()) == "502 5.5.1"
+
+
 def test_requiretls_is_offered_under_tls() -> None:
     offer = Offer(is_tls=True, enabled=frozenset({"REQUIRETLS"}))
     lines = DEFAULT_REGISTRY.ehlo_lines(offer)
@@ -150,11 +173,11 @@ def test_the_rows_use_every_parameter_and_name_their_rfc() -> None:
     used = {parameter.keyword for row in EXTENSIONS for parameter in row.parameters}
     assert used == {parameter.keyword for parameter in PARAMETERS}
     for row in EXTENSIONS:
-        assert row.rfc.startswith("RFC ") or row.keyword == "XOORG"
+        assert row.rfc.startswith("RFC ") or row.keyword in OF_VENDORS
         for parameter in row.parameters:
             assert parameter.rfc in {row.rfc, "RFC 6152"}
         for syntax in row.verbs:
-            known = {**BUILT_IN_VERBS, b"ETRN": ETRN_SYNTAX}
+            known = DEFAULT_GRAMMAR.verbs
             assert known[syntax.verb.encode()] is syntax
 
 
@@ -197,7 +220,7 @@ def test_verbs_of_the_library_are_always_understood() -> None:
     assert parse_command(b"STARTTLS", grammar) == StartTLS()
     assert parse_command(b"AUTH PLAIN", grammar) == Auth("PLAIN")
     assert grammar.verbs == BUILT_IN_VERBS
-    assert grammar.unimplemented == {b"ETRN"}
+    assert grammar.unimplemented == {b"ETRN", b"XCLIENT", b"XFORWARD"}
 
 
 def test_etrn_is_a_verb_where_it_is_switched_on() -> None:

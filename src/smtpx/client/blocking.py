@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterable, Coroutine, Generator, Mapping
+from collections.abc import AsyncIterable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from smtpx.client.conversation import Conversation
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.envelope import SendResult
+    from smtpx.wire.forwarded import XClient, XForward
     from smtpx.wire.options import MailOptions, RcptOptions
     from smtpx.wire.replies import Reply
 
@@ -433,21 +434,44 @@ class Client:
         """
         return _run(self._conversation.help(topic))
 
-    def xclient(self, attributes: Mapping[str, str | None]) -> Reply:
-        """Say XCLIENT: speak for another client, to Postfix; then EHLO again.
+    def xclient(self, attributes: XClient) -> Reply:
+        """Say XCLIENT: speak for another client (Postfix); then EHLO again.
+
+        The server begins again as with a connection of that client: who authenticated
+        is forgotten, unless the attributes tell a login; TLS stays.
 
         Args:
-            attributes: such as ``{"ADDR": "192.0.2.1", "NAME": None}``; None is
-                unknown.
+            attributes: what to tell of the client. EHLO gives its name, if they tell
+                that.
 
         Returns:
-            The reply.
+            The reply to XCLIENT, which greets the client.
+
+        Raises:
+            CommandRefused: the server says no, or turns that client away.
+            NotSupported: the server does not offer it, or not one of the attributes.
+            ValueError: an attribute cannot have such a value.
+        """
+        return _run(self._conversation.xclient(attributes))
+
+    def xforward(self, attributes: XForward) -> Reply:
+        """Say XFORWARD: where the next message came from, for logs (Postfix).
+
+        It holds until the end of the next transaction. What does not fit into one
+        command is told in several.
+
+        Args:
+            attributes: what to tell.
+
+        Returns:
+            The reply to the last command.
 
         Raises:
             CommandRefused: the server says no.
-            NotSupported: the server does not offer it.
+            NotSupported: the server does not offer it, or not one of the attributes.
+            ValueError: an attribute cannot have such a value.
         """
-        return _run(self._conversation.xclient(attributes))
+        return _run(self._conversation.xforward(attributes))
 
     def execute(self, verb: str, argument: str = "") -> Reply:
         """Say any command, and return whatever it is answered with.

@@ -371,6 +371,10 @@ class Opening:
 
     async def _open(self, link: Link) -> None:
         """Say what goes before the first transaction."""
+        header = self._options.proxy_header
+        if header is not None:
+            timeout = link.left("connect")
+            await link.channel.send(header.encode(), timeout=timeout)
         if self._tls_mode is TLSMode.IMPLICIT:
             await self._shake_hands(link)
         self._greeting = reply = await link.next_reply("greeting")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import ssl
 
     from smtpx.net.dns import Resolver
+    from smtpx.wire.preamble import ProxyHeader
 
 __all__ = [
     "DEFAULT_OPTIONS",
@@ -171,6 +172,8 @@ class ClientOptions:
             `smtpx.DNSResolver` and `smtpx.AsyncDNSResolver`.
         proxy: URL of a proxy to connect through: ``socks5://host`` or ``http://host``,
             maybe with ``user:password@``. It looks up the name of the server.
+        proxy_header: to be sent when a connection is made, before TLS: it tells a
+            server that trusts this host whom it speaks for.
         timeouts: of each phase.
         mechanisms: of authentication, in the order to be tried.
         allow_plaintext_auth: also send passwords without TLS to other hosts. Anybody
@@ -195,6 +198,7 @@ class ClientOptions:
     local_address: str | None = None
     resolver: Resolver | None = None
     proxy: str | None = field(default=None, repr=False)
+    proxy_header: ProxyHeader | None = None
     timeouts: Timeouts = Timeouts()
     mechanisms: tuple[str, ...] | None = None
     allow_plaintext_auth: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from smtpx.client.authentication import authenticate
@@ -31,7 +30,6 @@ from smtpx.errors import (
 from smtpx.wire import commands
 from smtpx.wire.address import Mailbox
 from smtpx.wire.envelope import RecipientResult, SendResult
-from smtpx.wire.octets import encode_xtext
 from smtpx.wire.options import (
     DEFAULT_MAIL_OPTIONS,
     DEFAULT_RCPT_OPTIONS,
@@ -40,6 +38,7 @@ from smtpx.wire.options import (
 )
 
 if TYPE_CHECKING:
+    from smtpx.wire.forwarded import XClient, XForward
     from smtpx.wire.replies import Reply
 
 __all__ = ["Verbs", "require_private"]
@@ -303,27 +302,55 @@ class Verbs(Opening):
         return await self._ask(commands.Help(topic))
 
     @exclusive
-    async def xclient(self, attributes: Mapping[str, str | None]) -> Reply:
-        """Say XCLIENT: speak for another client, to Postfix; then EHLO again.
+    async def xclient(self, attributes: XClient) -> Reply:
+        """Say XCLIENT: speak for another client (Postfix); then EHLO again.
+
+        The server begins again as with a connection of that client: who authenticated
+        is forgotten, unless the attributes tell a login; TLS stays.
 
         Args:
-            attributes: such as ``{"ADDR": "192.0.2.1", "NAME": None}``; None is
-                unknown.
+            attributes: what to tell of the client. EHLO gives its name, if they tell
+                that.
 
         Returns:
-            The reply.
+            The reply to XCLIENT, which greets the client.
+
+        Raises:
+            CommandRefused: the server says no, or turns that client away.
+            NotSupported: the server does not offer it, or not one of the attributes.
+            ValueError: an attribute cannot have such a value.
+        """
+        link = self._require_link()
+        self._require_attributes(attributes)
+        reply = await self._ask(attributes)
+        helo = attributes.helo
+        await self._hello(link, helo if isinstance(helo, str) else None)
+        return reply
+
+    @exclusive
+    async def xforward(self, attributes: XForward) -> Reply:
+        """Say XFORWARD: where the next message came from, for logs (Postfix).
+
+        It holds until the end of the next transaction. What does not fit into one
+        command is told in several.
+
+        Args:
+            attributes: what to tell.
+
+        Returns:
+            The reply to the last command.
 
         Raises:
             CommandRefused: the server says no.
-            NotSupported: the server does not offer it.
+            NotSupported: the server does not offer it, or not one of the attributes.
+            ValueError: an attribute cannot have such a value.
         """
-        link = self._require_link()
-        self._require_extension("XCLIENT", "XCLIENT")
-        argument = " ".join(
-            f"{name}={_xclient_value(value)}" for name, value in attributes.items()
-        )
-        reply = await self._ask(commands.Raw("XCLIENT", argument))
-        await self._hello(link, None)
+        self._require_link()
+        self._require_attributes(attributes)
+        first, *others = attributes.split()
+        reply = await self._ask(first)
+        for command in others:
+            reply = await self._ask(command)
         return reply
 
     @exclusive
@@ -345,6 +372,18 @@ class Verbs(Opening):
     def _result_of(self, link: Link) -> SendResult:
         is_lmtp = link.machine.is_lmtp
         return make_result(self._results, link.end_replies, is_lmtp=is_lmtp)
+
+    def _require_attributes(self, command: XClient | XForward) -> None:
+        self._require_extension(command.verb, command.verb)
+        offered = [name.upper() for name in self.capabilities[command.verb]]
+        missing = [name for name in command.names if name not in offered]
+        # A server that names none does not say which it takes.
+        if offered and missing:
+            raise NotSupported(
+                f"the server does not offer {command.verb} with {', '.join(missing)}",
+                command=command.verb,
+                phase="command",
+            )
 
     async def _ask(self, command: commands.Command) -> Reply:
         reply = await self._require_link().ask(command)
@@ -369,10 +408,3 @@ def require_private(link: Link, options: MailOptions) -> None:
             command="MAIL",
             phase="mail",
         )
-
-
-def _xclient_value(value: str | None) -> str:
-    """Write an attribute of XCLIENT."""
-    if value is None:
-        return "[UNAVAILABLE]"
-    return encode_xtext(value.encode()).decode("ascii")

@@ -83,7 +83,9 @@ CLIENT_ALLOWED: Final[Mapping[ClientState, frozenset[str]]] = MappingProxyType(
     {
         _S.GREETING: _NOTHING,
         _S.START: _ANY_TIME | _HELLO | {ANY_VERB},
-        _S.READY: _ANY_TIME | _HELLO | {"MAIL", "AUTH", "ETRN", "STARTTLS", ANY_VERB},
+        _S.READY: _ANY_TIME
+        | _HELLO
+        | {"MAIL", "AUTH", "ETRN", "STARTTLS", "XCLIENT", "XFORWARD", ANY_VERB},
         _S.AUTH: _NOTHING,
         _S.MAIL: _ANY_TIME | _HELLO | {"RCPT", ANY_VERB},
         _S.RCPT: _ANY_TIME | _HELLO | {"RCPT", "DATA", "BDAT", ANY_VERB},
@@ -149,7 +151,8 @@ CLIENT_TRIGGERS: Final[Mapping[tuple[str, int], ClientTrigger | None]] = (
                 (verb, digit): None
                 for verb in (
                     *("EHLO", "HELO", "LHLO", "MAIL", "RCPT", "RSET", "STARTTLS"),
-                    *("NOOP", "HELP", "VRFY", "EXPN", "ETRN", "QUIT", "XCLIENT"),
+                    *("NOOP", "HELP", "VRFY", "EXPN", "ETRN", "QUIT"),
+                    *("XCLIENT", "XFORWARD"),
                 )
                 for digit in (2, 4, 5)
             },

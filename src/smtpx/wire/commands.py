@@ -32,6 +32,7 @@ from smtpx.wire.address import (
     take_reverse_path,
     take_usual_path,
 )
+from smtpx.wire.forwarded import XClient, XForward, parse_xclient, parse_xforward
 from smtpx.wire.octets import (
     decode_base64,
     encode_base64,
@@ -58,6 +59,8 @@ __all__ = [
     "DEFAULT_GRAMMAR",
     "ETRN_SYNTAX",
     "MAX_CHUNK_OCTETS",
+    "XCLIENT_SYNTAX",
+    "XFORWARD_SYNTAX",
     "Auth",
     "Bdat",
     "Command",
@@ -458,8 +461,8 @@ class Raw:
         verb: in upper case when parsed.
         argument: all that follows it; may be empty.
 
-    >>> Raw("XCLIENT", "ADDR=192.0.2.1").encode()
-    b'XCLIENT ADDR=192.0.2.1\r\n'
+    >>> Raw("XPING", "once").encode()
+    b'XPING once\r\n'
     """
 
     verb: str
@@ -493,6 +496,8 @@ Command: TypeAlias = (
     | Help
     | StartTLS
     | Auth
+    | XClient
+    | XForward
     | Raw
 )
 
@@ -688,6 +693,16 @@ def _parse_etrn(argument: bytes, _grammar: Grammar) -> Etrn:
 ETRN_SYNTAX: Final = VerbSyntax("ETRN", _parse_etrn)
 """The row of ETRN, which a server has to be taught."""
 
+XCLIENT_SYNTAX: Final = VerbSyntax(
+    XClient.verb, lambda argument, _grammar: parse_xclient(argument)
+)
+"""The row of XCLIENT, which is for gateways only."""
+
+XFORWARD_SYNTAX: Final = VerbSyntax(
+    XForward.verb, lambda argument, _grammar: parse_xforward(argument)
+)
+"""The row of XFORWARD, likewise."""
+
 BUILT_IN_VERBS: Final[Mapping[bytes, VerbSyntax]] = {
     row.verb.encode("ascii"): row
     for row in (
@@ -714,7 +729,14 @@ depends on the state of the session, which a grammar knows nothing of."""
 # RFC 5321 appendix F: understood once, and not to be implemented any more.
 _OBSOLETE: Final = frozenset({b"SEND", b"SOML", b"SAML", b"TURN"})
 
-DEFAULT_GRAMMAR: Final = Grammar(verbs={**BUILT_IN_VERBS, b"ETRN": ETRN_SYNTAX})
+DEFAULT_GRAMMAR: Final = Grammar(
+    verbs={
+        **BUILT_IN_VERBS,
+        b"ETRN": ETRN_SYNTAX,
+        b"XCLIENT": XCLIENT_SYNTAX,
+        b"XFORWARD": XFORWARD_SYNTAX,
+    }
+)
 """All verbs and all parameters of the library, strict."""
 
 

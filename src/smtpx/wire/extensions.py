@@ -22,7 +22,13 @@ from typing import Final
 
 from smtpx.errors import BadParameter
 from smtpx.wire.codecs import decode_date_time, encode_date_time
-from smtpx.wire.commands import BUILT_IN_VERBS, ETRN_SYNTAX
+from smtpx.wire.commands import (
+    BUILT_IN_VERBS,
+    ETRN_SYNTAX,
+    XCLIENT_SYNTAX,
+    XFORWARD_SYNTAX,
+)
+from smtpx.wire.forwarded import XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES
 from smtpx.wire.options import MailOptions, RcptOptions
 from smtpx.wire.params import PARAMETERS, BodyType, ByMode, Parameter
 from smtpx.wire.registry import Extension, ExtensionSettings, Offer, Registry
@@ -37,11 +43,12 @@ __all__ = [
 ]
 
 
-def _when_enabled(keyword: str) -> Callable[[Offer], str | None]:
+def _when_enabled(keyword: str, *parameters: str) -> Callable[[Offer], str | None]:
     """Advertise an extension that has to be switched on."""
+    text = " ".join(parameters)
 
     def advertise(offer: Offer) -> str | None:
-        return "" if keyword in offer.enabled else None
+        return text if keyword in offer.enabled else None
 
     return advertise
 
@@ -309,6 +316,19 @@ EXTENSIONS: Final[tuple[Extension, ...]] = (
         "Exchange",
         parameters=_parameters("XOORG"),
         advertise=_when_enabled("XOORG"),
+    ),
+    # For the sessions of gateways that are trusted, which have these enabled.
+    Extension(
+        "XCLIENT",
+        "Postfix",
+        verbs=(XCLIENT_SYNTAX,),
+        advertise=_when_enabled("XCLIENT", *XCLIENT_ATTRIBUTES),
+    ),
+    Extension(
+        "XFORWARD",
+        "Postfix",
+        verbs=(XFORWARD_SYNTAX,),
+        advertise=_when_enabled("XFORWARD", *XFORWARD_ATTRIBUTES),
     ),
 )
 """The library's own, in the order in which EHLO lists them."""
