@@ -31,6 +31,8 @@ ANSWERED = (
     events.StartTLSRequested,
     events.AuthQuestion,
     events.Authenticated,
+    events.XClientReceived,
+    events.XForwardReceived,
     events.CommandReceived,
 )
 

@@ -147,3 +147,13 @@ def test_what_binds_tls_is_offered_under_tls_only(is_local: bool) -> None:
     offered = config.offered_mechanisms(is_tls=True, is_local=is_local)
     assert offered == ("PROOF-PLUS", "PROOF")
     assert config.offered_mechanisms(is_tls=False, is_local=is_local) == ("PROOF",)
+
+
+def test_gateways_have_verbs_of_their_own() -> None:
+    config = ServerConfig(hostname="mx.test", extensions=frozenset({"DSN"}))
+    verbs = frozenset({"XCLIENT", "XFORWARD"})
+    trusted = config.for_gateway(verbs)
+    assert trusted.extensions == verbs | {"DSN"}
+    assert config.for_gateway(verbs) is trusted
+    assert config.for_gateway(frozenset()) is config
+    assert config.extensions == {"DSN"}

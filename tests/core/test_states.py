@@ -33,8 +33,10 @@ def test_what_each_state_takes() -> None:
     # else that knows the order reads the table.
     assert {state.name: set(verbs) for state, verbs in SERVER_ALLOWED.items()} == {
         "REJECTED": {"QUIT"},
-        "START": ANY_TIME | HELLO,
-        "READY": ANY_TIME | HELLO | {"MAIL", "AUTH", "STARTTLS", "ETRN", "*"},
+        "START": ANY_TIME | HELLO | {"XCLIENT"},
+        "READY": ANY_TIME
+        | HELLO
+        | {"MAIL", "AUTH", "STARTTLS", "ETRN", "XCLIENT", "XFORWARD", "*"},
         "MAIL": ANY_TIME | HELLO | {"RCPT", "*"},
         "RCPT": ANY_TIME | HELLO | {"RCPT", "DATA", "BDAT", "*"},
         "BDAT": HELLO | {"BDAT", "NOOP", "RSET", "QUIT"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -68,6 +68,14 @@ class ServerConfig:
     offers_starttls: bool = False
     requires_tls: bool = False
     requires_auth: bool = False
+
+    def for_gateway(self, verbs: frozenset[str]) -> ServerConfig:
+        """Return the settings for the session of a gateway; made once for each case.
+
+        Args:
+            verbs: which of ``XCLIENT`` and ``XFORWARD`` it may say; maybe none.
+        """
+        return self._for_gateway(verbs) if verbs else self
 
     def offered_mechanisms(self, *, is_tls: bool, is_local: bool) -> tuple[str, ...]:
         """Name the mechanisms for a session: none shows a password to a listener.
@@ -154,6 +162,15 @@ class ServerConfig:
         """Make a greeting: the server's own name comes first (RFC 5321 section 4.2)."""
         protocol = "LMTP" if self.is_lmtp else "ESMTP"
         return Reply(220, None, f"{self.hostname} {protocol} {text}")
+
+    @cached_property
+    def _for_gateway(self) -> Callable[[frozenset[str]], ServerConfig]:
+        # The bound: there are three sets of one or two verbs.
+        @lru_cache(maxsize=3)
+        def make(verbs: frozenset[str]) -> ServerConfig:
+            return replace(self, extensions=self.extensions | verbs)
+
+        return make
 
     @cached_property
     def _grammar(self) -> Callable[[bool, bool, datetime | None], Grammar]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smtpx.sasl.mechanism import Identity, Question
     from smtpx.wire.address import Mailbox
     from smtpx.wire.envelope import Recipient
+    from smtpx.wire.forwarded import XClient, XForward
     from smtpx.wire.params import MailOptions
     from smtpx.wire.replies import Reply
 
@@ -38,6 +39,8 @@ __all__ = [
     "RcptReceived",
     "StartTLSRequested",
     "VrfyReceived",
+    "XClientReceived",
+    "XForwardReceived",
 ]
 
 
@@ -148,6 +151,23 @@ class Authenticated:
 
 
 @dataclass(frozen=True, slots=True)
+class XClientReceived:
+    """XCLIENT: a gateway that is trusted tells whom it speaks for.
+
+    It is granted by ``restart``, and refused by ``answer`` with a negative reply.
+    """
+
+    command: XClient
+
+
+@dataclass(frozen=True, slots=True)
+class XForwardReceived:
+    """XFORWARD: a gateway that is trusted tells where the next message came from."""
+
+    command: XForward
+
+
+@dataclass(frozen=True, slots=True)
 class CommandReceived:
     """A verb that the user of the library registered."""
 
@@ -245,6 +265,8 @@ Event: TypeAlias = (
     | StartTLSRequested
     | AuthQuestion
     | Authenticated
+    | XClientReceived
+    | XForwardReceived
     | CommandReceived
     | CommandAnswered
     | CommandRefused

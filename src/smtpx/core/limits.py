@@ -44,6 +44,9 @@ class Limits:
             1,000 messages a connection.
         max_auth_attempts: failed authentications before 421 4.7.0 (RFC 4954 section 4
             suggests a limit; 3 is Dovecot's and OpenSSH's habit).
+        max_proxy_header_octets: a PROXY header of version 2, which could have 65,551.
+            HAProxy's specification calls one "always smaller than an MSS", some 1,400;
+            4,096 leave room for TLVs of one's own. One of version 1 has 107 at most.
 
     Raises:
         ValueError: a limit is not positive.
@@ -62,6 +65,7 @@ class Limits:
     max_commands: int = 1_000_000
     max_transactions: int = 10_000
     max_auth_attempts: int = 3
+    max_proxy_header_octets: int = 4_096
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -33,8 +33,8 @@ from smtpx.core.events import (
     RcptReceived,
     VrfyReceived,
 )
-from smtpx.core.server_auth import ServerAuth
 from smtpx.core.server_base import AGAIN, READS_OCTETS, Stepped, require_negative
+from smtpx.core.server_gateway import ServerGateway
 from smtpx.core.states import (
     SERVER_ALLOWED,
     USER_VERB,
@@ -67,6 +67,7 @@ from smtpx.wire.commands import (
     parse_command,
 )
 from smtpx.wire.envelope import Envelope, Recipient
+from smtpx.wire.forwarded import XClient, XForward
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ _HTTP_REQUEST: Final = re.compile(
 _TLS_HANDSHAKE: Final = b"\x16\x03"
 
 # RFC 3207 section 4: all that a client may say before TLS where it is required.
-_BEFORE_TLS: Final = frozenset({"NOOP", "HELO", "EHLO", "LHLO", "STARTTLS", "QUIT"})
+# And XCLIENT, as with Postfix: TLS is the business of the client that it tells.
+_BEFORE_TLS: Final = frozenset(
+    {"NOOP", "HELO", "EHLO", "LHLO", "STARTTLS", "QUIT", "XCLIENT"}
+)
 # What asks for authentication where it is required (RFC 4954 section 6). RCPT and DATA
 # cannot come without MAIL.
 _NEEDS_AUTH: Final = frozenset({"MAIL", "VRFY", "EXPN", "ETRN"})
@@ -112,7 +116,7 @@ _WRONG_HELLO: Final[Mapping[bool, Reply]] = {
 }
 
 
-class ServerMachine(ServerAuth):
+class ServerMachine(ServerGateway):
     r"""One session of a server, without any I/O.
 
     Args:
@@ -199,6 +203,12 @@ class ServerMachine(ServerAuth):
         self._recipient: Recipient | None = None
         self._has_refused_recipient = False
 
+    def restart(self, config: ServerConfig, *, is_local: bool) -> None:
+        """Grant XCLIENT; see ``ServerGateway.restart``."""
+        super().restart(config, is_local=is_local)
+        self._transactions = 0
+        self._domains.clear()
+
     def next_event(self) -> Event | None:
         """Return what happened next.
 
@@ -224,22 +234,6 @@ class ServerMachine(ServerAuth):
             if queue:
                 return queue.pop(0)
         return None
-
-    # ------------------------------------------------------------------ greeting
-
-    def _answer_connected(self, reply: Reply | None) -> None:
-        if reply is not None and reply.code != 220:
-            require_negative(reply, "a connection is welcomed with 220")
-            if reply.is_temporary:
-                # RFC 5321 sections 3.1 and 3.8: no service for now is 421, and closes.
-                reply = Reply(421, reply.enhanced, reply.text)
-            self._respond(reply)
-            if self.state is not ServerState.CLOSED:
-                self._move(ServerTrigger.REJECT)
-            return
-        config = self._config
-        self._send(config.greeting if reply is None else config.greet(reply.text))
-        self._move(ServerTrigger.GREETED)
 
     # ------------------------------------------------------------- one command line
 
@@ -377,6 +371,7 @@ class ServerMachine(ServerAuth):
         # RFC 5321 section 4.1.4: EHLO in a transaction has the effect of RSET.
         self._move(ServerTrigger.HELLO)
         self._end_transaction()
+        self._forget_forwarded()
         self.hello_name = command.name
         self.is_extended = not isinstance(command, Helo)
         text = f"greets {command.name}" if reply is None else reply.text
@@ -464,6 +459,7 @@ class ServerMachine(ServerAuth):
     def _on_rset(self, _command: Rset) -> Stepped:
         self._abort_message("RSET before the end of the message")
         self._end_transaction()
+        self._forget_forwarded()
         self._send(replies.OK)
         self._queue.append(_RSET_ANSWERED)
         return AGAIN
@@ -514,8 +510,8 @@ class ServerMachine(ServerAuth):
         Lhlo: _on_hello,
         Mail: _on_mail,
         Rcpt: _on_rcpt,
-        Data: ServerAuth._on_data,
-        Bdat: ServerAuth._on_bdat,
+        Data: ServerGateway._on_data,
+        Bdat: ServerGateway._on_bdat,
         Rset: _on_rset,
         Noop: _on_noop,
         Quit: _on_quit,
@@ -523,8 +519,10 @@ class ServerMachine(ServerAuth):
         Expn: _on_expn,
         Etrn: _on_etrn,
         Help: _on_help,
-        StartTLS: ServerAuth._on_starttls,
-        Auth: ServerAuth._on_auth,
+        StartTLS: ServerGateway._on_starttls,
+        Auth: ServerGateway._on_auth,
+        XClient: ServerGateway._on_xclient,
+        XForward: ServerGateway._on_xforward,
         Raw: _on_raw,
     }
 
@@ -533,13 +531,13 @@ class ServerMachine(ServerAuth):
         ServerState.REJECTED: _next_command,
         ServerState.START: _next_command,
         ServerState.READY: _next_command,
-        ServerState.AUTH: ServerAuth._next_response,
+        ServerState.AUTH: ServerGateway._next_response,
         ServerState.MAIL: _next_command,
         ServerState.RCPT: _next_command,
-        ServerState.DATA: ServerAuth._next_content,
-        ServerState.CHUNK: ServerAuth._next_chunk,
+        ServerState.DATA: ServerGateway._next_content,
+        ServerState.CHUNK: ServerGateway._next_chunk,
         ServerState.BDAT: _next_command,
-        ServerState.TLS: ServerAuth._next_in_handshake,
+        ServerState.TLS: ServerGateway._next_in_handshake,
         ServerState.CLOSED: _next_after_end,
     }
 

@@ -1,8 +1,9 @@
 """The ground floor of the server machine: input, output, state, answers and the end.
 
-``ServerMachine`` is built in four floors, a file each: this one; ``server_message``,
-which reads messages; ``server_auth``, which does STARTTLS and AUTH; and ``server``,
-which knows the commands and their order, and is the one to use.
+``ServerMachine`` is built in five floors, a file each: this one; ``server_message``,
+which reads messages; ``server_auth``, which does STARTTLS and AUTH; ``server_gateway``,
+which greets and does XCLIENT and XFORWARD; and ``server``, which knows the commands and
+their order, and is the one to use.
 """
 
 from __future__ import annotations

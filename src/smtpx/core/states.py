@@ -61,6 +61,7 @@ class ServerTrigger(StrEnum):
     TRANSACTION_ENDED = "message answered, or transaction discarded"
     TLS_OFFERED = "220 to STARTTLS"
     TLS_STARTED = "handshake done"
+    RESTARTED = "XCLIENT accepted"
     END = "QUIT, 421, or end of stream"
 
 
@@ -77,8 +78,11 @@ _HELLO = frozenset({"HELO", "EHLO", "LHLO"})
 SERVER_ALLOWED: Final[Mapping[ServerState, frozenset[str]]] = MappingProxyType(
     {
         _S.REJECTED: frozenset({"QUIT"}),
-        _S.START: _ANY_TIME | _HELLO,
-        _S.READY: _ANY_TIME | _HELLO | {"MAIL", "AUTH", "ETRN", "STARTTLS", USER_VERB},
+        # XCLIENT_README: at any time, except in a transaction.
+        _S.START: _ANY_TIME | _HELLO | {"XCLIENT"},
+        _S.READY: _ANY_TIME
+        | _HELLO
+        | {"MAIL", "AUTH", "ETRN", "STARTTLS", "XCLIENT", "XFORWARD", USER_VERB},
         _S.MAIL: _ANY_TIME | _HELLO | {"RCPT", USER_VERB},
         _S.RCPT: _ANY_TIME | _HELLO | {"RCPT", "DATA", "BDAT", USER_VERB},
         # RFC 3030 section 2 has only NOOP, RSET and QUIT in mind between chunks. A hook
@@ -118,6 +122,8 @@ SERVER_TRANSITIONS: Final[Mapping[tuple[ServerState, ServerTrigger], ServerState
             (_S.BDAT, _T.TRANSACTION_ENDED): _S.READY,
             (_S.READY, _T.TLS_OFFERED): _S.TLS,
             (_S.TLS, _T.TLS_STARTED): _S.START,
+            (_S.START, _T.RESTARTED): _S.CONNECTED,
+            (_S.READY, _T.RESTARTED): _S.CONNECTED,
             **{(state, _T.END): _S.CLOSED for state in ServerState},
         }
     )
