@@ -27,15 +27,25 @@ from smtpx.core.events import (
     RcptReceived,
     StartTLSRequested,
     VrfyReceived,
+    XClientReceived,
+    XForwardReceived,
 )
 from smtpx.core.states import ServerState
 from smtpx.sasl.mechanism import DescribeSession
 from smtpx.server.body import Body
 from smtpx.server.ends import tls_info
+from smtpx.server.proxied import become
 from smtpx.server.pump import LOCAL_TROUBLE, Pump, logger
 from smtpx.server.questions import describe_session, question_call
 from smtpx.server.session import Session, Statuses
-from smtpx.server.work import DELIVER, Closed, Deliver, HookCall, Reset, Work
+from smtpx.server.work import (
+    DELIVER,
+    Closed,
+    Deliver,
+    HookCall,
+    Reset,
+    Work,
+)
 from smtpx.wire import replies
 from smtpx.wire.replies import Reply
 
@@ -229,6 +239,31 @@ class Connection(Pump):
         if not self._open_session():
             self._machine.close(LOCAL_TROUBLE, "no session could be made")
 
+    # ---------------------------------------------------------------- XCLIENT
+
+    async def _call_xclient(self, event: XClientReceived) -> None:
+        """Begin again with nothing from before, for the client that a gateway tells."""
+        reply = await self._ask(_xclient, event)
+        if reply is not None and not reply.is_positive:
+            self._answer(reply)
+            return
+        await self._ask(_closed, "XCLIENT")
+        become(self.info, event.command)
+        refusal = self._host.moved(self)
+        if not self._open_session():
+            refusal = LOCAL_TROUBLE
+        if self._machine.is_waiting:
+            self._restart(event, refusal)
+
+    def _restart(self, _event: XClientReceived, refusal: Reply | None) -> None:
+        machine, info = self._machine, self.info
+        machine.restart(self._config_now(), is_local=info.is_local)
+        self._ended_transactions = machine.ended_transactions
+        info.hello_name, info.is_extended = machine.hello_name, machine.is_extended
+        info.identity, info.envelope = machine.identity, None
+        if refusal is not None:
+            machine.close(refusal, refusal.text)
+
     # What is done with each event for which no coroutine is needed.
     _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], Work | None]]] = {
         ClientConnected: _grant,
@@ -241,6 +276,7 @@ class Connection(Pump):
         EtrnReceived: _grant,
         HelpReceived: _grant,
         CommandReceived: _grant,
+        XForwardReceived: _grant,
         Authenticated: _authorize,
         BodyReceived: _take_body,
         MessageComplete: _complete_body,
@@ -255,6 +291,7 @@ class Connection(Pump):
     _CALLERS: ClassVar[Mapping[type, Callable[[Any, Any], Awaitable[None]]]] = {
         AuthQuestion: _call_auth,
         StartTLSRequested: _call_starttls,
+        XClientReceived: _call_xclient,
         Deliver: _call_data,
         Reset: _call_reset,
         Closed: _call_closed,
@@ -267,6 +304,10 @@ def _data(session: Session, body: Body) -> Awaitable[object]:
 
 def _lmtp_data(statuses: Statuses, session: Session, body: Body) -> Awaitable[object]:
     return session.lmtp_data(body, statuses)
+
+
+def _xclient(session: Session, event: XClientReceived) -> Awaitable[object]:
+    return session.xclient(event.command)
 
 
 def _reset(session: Session, _: None) -> Awaitable[object]:

@@ -44,7 +44,10 @@ __all__ = [
 logger = logging.getLogger("smtpx.server")
 
 _VERBS: Final = frozenset(
-    {*(verb.decode("ascii") for verb in BUILT_IN_VERBS), "ETRN", "(GREETING)"}
+    {
+        *(verb.decode("ascii") for verb in BUILT_IN_VERBS),
+        *("ETRN", "XCLIENT", "XFORWARD", "(GREETING)"),
+    }
 )
 
 
@@ -195,7 +198,7 @@ class AbortedEvent(ServerEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEvent(ServerEvent):
-    """VRFY, EXPN, ETRN, HELP, or a verb that you registered, was answered.
+    """VRFY, EXPN, ETRN, HELP, XCLIENT, XFORWARD, or a verb of yours, was answered.
 
     Attributes:
         verb: in upper case.

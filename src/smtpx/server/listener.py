@@ -225,6 +225,14 @@ class Server:
         refusal = self._counts.open(connection, connection.info.peer_host)
         return replies.SHUTTING_DOWN if self._is_stopping else refusal
 
+    def moved(self, connection: Pump) -> Reply | None:
+        """Count a connection to the client that it is spoken for now.
+
+        Args:
+            connection: whose ``info`` tells the address.
+        """
+        return self._counts.move(connection, connection.info.peer_host)
+
     def ended(self, connection: Pump) -> None:
         """Count a connection no more.
 

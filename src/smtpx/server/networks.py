@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-__all__ = ["Networks", "check_prefix_bits", "network_of"]
+__all__ = ["Networks", "TrustedNetworks", "check_prefix_bits", "network_of"]
+
+_UNIX: Final = "unix:"
 
 
 class Networks:
@@ -39,6 +41,39 @@ class Networks:
             return False
         ip: IPv4Address | IPv6Address = ip_address(host)
         return any(ip in network for network in self._networks)
+
+
+class TrustedNetworks:
+    """Networks of clients that are believed more than others, unix sockets among them.
+
+    Args:
+        networks: as for `Networks`; ``unix:`` stands for clients on unix sockets.
+
+    Raises:
+        ValueError: one is no network.
+
+    >>> trusted = TrustedNetworks(["10.0.0.0/8", "unix:"])
+    >>> trusted.has("10.1.2.3", is_unix=False), trusted.has(None, is_unix=True)
+    (True, True)
+    >>> trusted.has("11.0.0.1", is_unix=False), trusted.has(None, is_unix=False)
+    (False, False)
+    """
+
+    __slots__ = ("_has_unix", "_networks")
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        names = tuple(networks)
+        self._has_unix = _UNIX in names
+        self._networks = Networks(name for name in names if name != _UNIX)
+
+    def has(self, host: str | None, *, is_unix: bool) -> bool:
+        """Tell whether a client is trusted.
+
+        Args:
+            host: its IP address; None if it has none, or nobody knows it.
+            is_unix: it came through a unix socket.
+        """
+        return self._has_unix if is_unix else host in self._networks
 
 
 def network_of(host: str, *, ipv4_bits: int, ipv6_bits: int) -> str:

@@ -29,6 +29,8 @@ from smtpx.core.events import (
     MessageAborted,
     RcptReceived,
     VrfyReceived,
+    XClientReceived,
+    XForwardReceived,
 )
 from smtpx.core.server import ServerMachine
 from smtpx.sasl.cram_md5 import LookupPassword
@@ -73,7 +75,13 @@ _Handler: TypeAlias = Callable[[Any, Any], Work | None]
 _Teller: TypeAlias = Callable[[Any, Any, "Reply | None"], None]
 
 _Command: TypeAlias = (
-    VrfyReceived | ExpnReceived | EtrnReceived | HelpReceived | CommandReceived
+    VrfyReceived
+    | ExpnReceived
+    | EtrnReceived
+    | HelpReceived
+    | XClientReceived
+    | XForwardReceived
+    | CommandReceived
 )
 
 
@@ -196,6 +204,11 @@ class ObservedConnection(Connection):
         self._claimed_user = None
         super()._forget_client()
         self._tell(TLSEvent, tls=self.info.tls)
+
+    def _restart(self, event: XClientReceived, refusal: Reply | None) -> None:
+        # Before what comes of it.
+        self._tell_command(event, None)
+        super()._restart(event, refusal)
 
     def _finish(self) -> None:
         machine = cast("_CountingMachine", self._machine)
@@ -365,6 +378,8 @@ class ObservedConnection(Connection):
         ExpnReceived: _tell_command,
         EtrnReceived: _tell_command,
         HelpReceived: _tell_command,
+        XClientReceived: _tell_command,
+        XForwardReceived: _tell_command,
         CommandReceived: _tell_command,
     }
 
@@ -394,5 +409,7 @@ def _describe(work: _Command) -> tuple[str, str]:
             return "ETRN", node
         case HelpReceived(topic):
             return "HELP", topic
+        case XClientReceived(command) | XForwardReceived(command):
+            return command.verb, command.argument
         case CommandReceived(verb, argument):
             return verb, argument

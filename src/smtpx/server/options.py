@@ -10,7 +10,7 @@ from smtpx.core.limits import DEFAULT_LIMITS, Limits
 from smtpx.sasl.registry import DEFAULT_SERVER_MECHANISMS, SERVER_MECHANISMS
 from smtpx.sasl.scram_keys import DEFAULT_ITERATIONS
 from smtpx.server.events import EventSink
-from smtpx.server.networks import Networks, check_prefix_bits
+from smtpx.server.networks import Networks, TrustedNetworks, check_prefix_bits
 from smtpx.wire.extensions import DEFAULT_REGISTRY, ExtensionSettings, Registry
 from smtpx.wire.framing import BareNewline
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from smtpx.sasl.mechanism import ServerMechanism
 
 __all__ = ["ServerOptions", "ServerTimeouts"]
+
+# What only those may say whom the options name.
+_OF_GATEWAYS = frozenset({"XCLIENT", "XFORWARD"})
 
 # As long as the hash that it keys.
 _SECRET_OCTETS = 32
@@ -108,6 +111,11 @@ class ServerOptions:
             Internet as the least.
         ipv6_prefix_bits: ... and IPv6 clients: 64, the least that a
             network has, so that all addresses that one host may take are one.
+        xclient_networks: gateways that may say for whom they speak, with XCLIENT: as
+            ``192.0.2.0/24`` or ``unix:``, clients on unix sockets. To others it is not
+            offered. Whoever is in one of them can be anybody.
+        xforward_networks: gateways that may say where a message came from, with
+            XFORWARD.
         unlimited_networks: clients to whom no limit on connections applies, but that in
             all.
         read_ahead_octets: how much of a message is held for a handler that lags.
@@ -146,6 +154,8 @@ class ServerOptions:
     max_connections_per_network: int = 200
     ipv4_prefix_bits: int = 24
     ipv6_prefix_bits: int = 64
+    xclient_networks: tuple[str, ...] = ()
+    xforward_networks: tuple[str, ...] = ()
     unlimited_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     read_ahead_octets: int = 65_536
     backlog: int = 1_024
@@ -158,6 +168,8 @@ class ServerOptions:
             raise ValueError(message)
         # These raise ValueError on a wrong one, now and not later.
         Networks(self.unlimited_networks)
+        TrustedNetworks(self.xclient_networks)
+        TrustedNetworks(self.xforward_networks)
         check_prefix_bits(
             ipv4_bits=self.ipv4_prefix_bits, ipv6_bits=self.ipv6_prefix_bits
         )
@@ -166,6 +178,12 @@ class ServerOptions:
             message = (
                 f"no mechanism {', '.join(sorted(strange))} is known here: one of your "
                 "own goes to extra_mechanisms"
+            )
+            raise ValueError(message)
+        for keyword in _OF_GATEWAYS & self.enabled_extensions:
+            message = (
+                f"{keyword} for everybody would let anybody be anybody: "
+                f"set {keyword.lower()}_networks"
             )
             raise ValueError(message)
         unknown = self.enabled_extensions - self.registry.keywords

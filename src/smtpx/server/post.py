@@ -14,6 +14,7 @@ from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.server.accept import Acceptor
 from smtpx.server.connection import Connection
 from smtpx.server.observed import ObservedConnection
+from smtpx.server.proxied import Gateways
 from smtpx.server.questions import can_answer
 from smtpx.server.sockets import BoundSocket, Listener, bind_listener
 from smtpx.server.work import extensions_of
@@ -45,6 +46,10 @@ class Owner(Protocol):
         """Take note of a connection; return a reply to turn it away with."""
         ...
 
+    def moved(self, connection: Pump) -> Reply | None:
+        """Take note that it is another client's; return a reply to turn it away."""
+        ...
+
     def ended(self, connection: Pump) -> None:
         """Take note that it is gone."""
         ...
@@ -62,6 +67,7 @@ class Post:
         options: the server's, as they are here.
         session_factory: the server's.
         tls: certificate and rules of TLS here, None without.
+        gateways: whom it lets speak for others.
 
     Raises:
         ValueError: the listener's options contradict the server's.
@@ -72,7 +78,9 @@ class Post:
         self.options = options = listener.options_here(owner.options)
         self.session_factory = owner.session_factory
         self.tls: ssl.SSLContext | None = options.tls
+        self.gateways = Gateways(options)
         self.opened = owner.opened
+        self.moved = owner.moved
         self.ended = owner.ended
         # Who is not watched has no part in it, not even a question.
         self._kind = ObservedConnection if options.event_sinks else Connection

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
     from smtpx.core.config import ServerConfig
     from smtpx.server.options import ServerOptions, ServerTimeouts
+    from smtpx.server.proxied import Gateways
 
 __all__ = ["Host", "Pump", "logger"]
 
@@ -91,6 +92,7 @@ class Host(Protocol):
     options: ServerOptions
     session_factory: Callable[[ConnectionInfo], Session]
     tls: ssl.SSLContext | None
+    gateways: Gateways
 
     def config_for(self, session: type[Session]) -> ServerConfig:
         """Return the settings of the machine for sessions of this class."""
@@ -98,6 +100,10 @@ class Host(Protocol):
 
     def opened(self, connection: Pump) -> Reply | None:
         """Take note of a connection; return a reply to turn it away with."""
+        ...
+
+    def moved(self, connection: Pump) -> Reply | None:
+        """Take note that it is another client's; return a reply to turn it away."""
         ...
 
     def ended(self, connection: Pump) -> None:
@@ -238,14 +244,14 @@ class Pump(asyncio.Protocol):
         if not self._open_session():
             refusal = LOCAL_TROUBLE
         trace = self._options.wire_log
-        config = self._host.config_for(type(self._session))
         self._machine = self._MACHINE(
-            config,
+            self._config_now(),
             is_tls=info.tls is not None,
             is_local=info.is_local,
             trace=None if trace is None else WireLog(_writer(trace, info.id)),
             now=info.started_at,
         )
+        info.follow(self._machine)
         self._watchdog.arm()
         if refusal is not None:
             self._machine.close(refusal, refusal.text)
@@ -753,6 +759,11 @@ class Pump(asyncio.Protocol):
 
     def _log_auth_refused(self, event: AuthRefused) -> None:
         logger.debug("%s: %s: AUTH %s", self.info.id, event.reply, event.mechanism)
+
+    def _config_now(self) -> ServerConfig:
+        """Return the settings for this session and its client."""
+        verbs = self._host.gateways.verbs_of(self.info)
+        return self._host.config_for(type(self._session)).for_gateway(verbs)
 
     def _open_session(self) -> bool:
         """Make a session object; without one the client has to be turned away."""

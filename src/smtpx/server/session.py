@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from smtpx.errors import Refuse
 
@@ -19,34 +20,72 @@ if TYPE_CHECKING:
     from smtpx.server.body import Body
     from smtpx.wire.address import Mailbox
     from smtpx.wire.envelope import Envelope, Recipient
+    from smtpx.wire.forwarded import XClient, XForward
     from smtpx.wire.params import MailOptions, RcptOptions
+    from smtpx.wire.preamble import ProxyHeader
     from smtpx.wire.replies import Reply
 
-__all__ = ["ConnectionInfo", "Session", "Statuses"]
+__all__ = ["ConnectionInfo", "Endpoints", "Session", "Statuses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The two ends of a connection, as the socket has them.
+
+    Attributes:
+        peer: as in `ConnectionInfo`, of the proxy or gateway.
+        peer_host: likewise.
+        local: likewise.
+        is_local: likewise.
+        is_unix: likewise.
+    """
+
+    peer: str
+    peer_host: str | None
+    local: str
+    is_local: bool
+    is_unix: bool
+
+
+class _Follower(Protocol):
+    """What knows of XFORWARD: the machine."""
+
+    @property
+    def forwarded(self) -> XForward | None: ...
 
 
 class ConnectionInfo:
     """Facts about a connection, kept up to date by the server.
 
+    Where a proxy or a gateway speaks for the client, they are facts about the client;
+    ``original`` has those of the connection itself.
+
     Attributes:
         id: short, random; stands in every line of the log and belongs into the
             ``id`` clause of a Received field (RFC 5321 section 4.4).
         hostname: what the server called itself.
-        peer: the client's address, such as ``192.0.2.1:40112`` or ``unix:``.
-        peer_host: its IP address as text; None on a unix socket.
+        peer: the client's address, such as ``192.0.2.1:40112`` or ``unix:``;
+            ``unknown`` where a gateway does not know it.
+        peer_host: its IP address as text; None if it has none, or it is not known.
         local: the address it connected to.
         started_at: when, in UTC.
         is_lmtp: whether this is LMTP.
         is_local: whether the client is on loopback or a unix socket.
+        is_unix: whether it is on a unix socket.
         hello_name: what the client called itself; None before HELO.
         is_extended: whether it said EHLO or LHLO, not HELO.
         tls: facts about TLS; None in plaintext.
         identity: who authenticated; None if nobody did.
         envelope: the transaction under way; None outside one.
+        original: the ends of the connection itself, where somebody speaks for the
+            client; None where nobody does.
+        proxy: the header of the proxy; None if there was none.
+        xclient: what XCLIENT told, all commands together; None if it was not said.
     """
 
     __slots__ = (
         "_close",
+        "_follower",
         "envelope",
         "hello_name",
         "hostname",
@@ -55,11 +94,15 @@ class ConnectionInfo:
         "is_extended",
         "is_lmtp",
         "is_local",
+        "is_unix",
         "local",
+        "original",
         "peer",
         "peer_host",
+        "proxy",
         "started_at",
         "tls",
+        "xclient",
     )
 
     def __init__(  # noqa: PLR0913 - all keyword-only facts, given by the server alone
@@ -83,6 +126,12 @@ class ConnectionInfo:
         self.started_at = started_at
         self.is_lmtp = is_lmtp
         self.is_local = is_local
+        # A unix socket is the one local end without an IP address.
+        self.is_unix = is_local and peer_host is None
+        self.original: Endpoints | None = None
+        self.proxy: ProxyHeader | None = None
+        self.xclient: XClient | None = None
+        self._follower: _Follower | None = None
         self.hello_name: str | None = None
         self.is_extended = False
         self.tls: TLSInfo | None = None
@@ -91,8 +140,25 @@ class ConnectionInfo:
         self._close = close
 
     @property
+    def forwarded(self) -> XForward | None:
+        """What XFORWARD told of the transaction under way or the next; None: nothing.
+
+        It is for logs: it tells nothing that a decision may rest on. Attributes that
+        were not told are ``Unknown.UNAVAILABLE``.
+        """
+        return None if self._follower is None else self._follower.forwarded
+
+    def follow(self, machine: _Follower) -> None:
+        """Have ``forwarded`` tell what a machine knows; for the server alone.
+
+        Args:
+            machine: of the session.
+        """
+        self._follower = machine
+
+    @property
     def peer_ip(self) -> IPv4Address | IPv6Address | None:
-        """The client's IP address; None on a unix socket."""
+        """The client's IP address; None if it has none, or it is not known."""
         return None if self.peer_host is None else ip_address(self.peer_host)
 
     @property
@@ -408,6 +474,27 @@ class Session:
         if identity.authorize_as not in {"", identity.user}:
             raise Refuse(535, "5.7.8", "not allowed to act as somebody else")
         return None
+
+    async def xclient(self, attributes: XClient) -> Reply | None:
+        """XCLIENT: a gateway that you trust tells whom it speaks for (Postfix).
+
+        None grants it: this session is ``closed``, ``connection`` describes the client
+        that was told, and the next session begins with ``connected``.
+
+        Args:
+            attributes: what is told. A login in it is taken for authenticated; refuse
+                with 550 5.7.0 who should not tell one.
+        """
+
+    async def xforward(self, attributes: XForward) -> Reply | None:
+        """XFORWARD: a gateway that you trust tells where the next message came from.
+
+        When it is granted, ``connection.forwarded`` tells it until the transaction
+        ends.
+
+        Args:
+            attributes: what this command tells.
+        """
 
     async def command(self, verb: str, argument: str) -> Reply | None:
         """A verb that you registered. By default 502.

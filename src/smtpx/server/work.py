@@ -20,6 +20,8 @@ from smtpx.core.events import (
     RcptReceived,
     StartTLSRequested,
     VrfyReceived,
+    XClientReceived,
+    XForwardReceived,
 )
 from smtpx.server.session import Session
 
@@ -85,6 +87,10 @@ _ANSWERING: Final[dict[type, tuple[str, HookCall]]] = {
         "authorize",
         lambda session, event: session.authorize(event.identity),
     ),
+    XForwardReceived: (
+        "xforward",
+        lambda session, event: session.xforward(event.command),
+    ),
     CommandReceived: (
         "command",
         lambda session, event: session.command(event.verb, event.argument),
@@ -99,12 +105,13 @@ HOOK_CALLS: Final[dict[type, HookCall]] = {
 #: The name of the hook for a piece of work, if it has but one.
 HOOK_NAMES: Final[dict[type, str]] = {
     **{kind: hook for kind, (hook, _) in _ANSWERING.items()},
+    XClientReceived: "xclient",
     Reset: "reset",
     Closed: "closed",
 }
 
 # This work always needs a coroutine.
-_ALWAYS: Final = frozenset({AuthQuestion, StartTLSRequested, Deliver})
+_ALWAYS: Final = frozenset({AuthQuestion, StartTLSRequested, XClientReceived, Deliver})
 
 # Extensions that a session has by overriding a hook.
 _EXTENSION_HOOKS: Final = {"VRFY": "verify", "EXPN": "expand", "ETRN": "etrn"}

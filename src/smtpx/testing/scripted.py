@@ -25,6 +25,7 @@ from smtpx.testing.steps import (
     escape,
 )
 from smtpx.wire.address import Mailbox
+from smtpx.wire.forwarded import XClient, XForward
 from smtpx.wire.options import MailOptions, RcptOptions
 from smtpx.wire.replies import Reply
 
@@ -35,6 +36,7 @@ __all__ = [
     "ScriptedFailure",
     "ScriptedSession",
     "check_ends",
+    "forwarded_text",
     "path_text",
     "render",
     "session_class",
@@ -70,6 +72,8 @@ class Received:
         hello: the name that the client gave last.
         user: who authenticated, or ``None``.
         protocol: as the Received field would name it; ``None`` where nobody knows.
+        peer: the client's address; ``None`` where nobody knows.
+        forwarded: what XFORWARD told of the last message, or ``None``.
         mail: the options of the last MAIL.
         rcpt: the options of the last RCPT for each address.
         closed: why each session of the connection ended.
@@ -79,6 +83,8 @@ class Received:
     hello: str | None = None
     user: str | None = None
     protocol: str | None = None
+    peer: str | None = None
+    forwarded: str | None = None
     mail: MailOptions | None = None
     rcpt: dict[str, RcptOptions] = dataclasses.field(default_factory=dict)
     closed: list[str] = dataclasses.field(default_factory=list)
@@ -146,6 +152,14 @@ def path_text(path: Mailbox | None) -> str:
     return "<>" if path is None else str(path)
 
 
+def forwarded_text(forwarded: XForward | None) -> str | None:
+    """What XFORWARD told as transcripts write it: without what is not known."""
+    if forwarded is None:
+        return None
+    words = forwarded.argument.split()
+    return " ".join(word for word in words if not word.endswith("=[UNAVAILABLE]"))
+
+
 class ScriptedSession(Session):
     """A session that does what a transcript says; its subclass has the hooks.
 
@@ -193,6 +207,7 @@ class _Hooks(ScriptedSession):
         return await self._react("start_data")
 
     async def data(self, body: Body) -> Reply | None:
+        self._received.forwarded = forwarded_text(self.connection.forwarded)
         if self._script.ignores_body:
             return await self._react("data")
         content = await body.read()
@@ -237,11 +252,18 @@ class _Hooks(ScriptedSession):
     async def command(self, verb: str, argument: str) -> Reply | None:
         return await self._react("command", f"{verb} {argument}".strip())
 
+    async def xclient(self, attributes: XClient) -> Reply | None:
+        return await self._react("xclient", attributes.argument)
+
+    async def xforward(self, attributes: XForward) -> Reply | None:
+        return await self._react("xforward", attributes.argument)
+
     async def closed(self, reason: str) -> None:
         received = self._received
         received.hello = self.connection.hello_name
         received.user = self.connection.user
         received.protocol = self.connection.protocol
+        received.peer = self.connection.peer
         received.closed.append(reason)
 
 
@@ -321,8 +343,9 @@ class _EndChecker:
     def attribute(self, end: Then, words: list[str]) -> None:
         name = end.words[0]
         value = getattr(self.received, name)
-        # The core does not know the word for the Received field.
-        if (name != "protocol" or value is not None) and render(value) != words[0]:
+        # The core knows neither the word for the Received field nor an address.
+        is_known = name not in {"protocol", "peer"} or value is not None
+        if is_known and render(value) != words[0].strip('"'):
             self.fail(end, f"another {name}", f"then {name} {render(value)}")
 
     def mail(self, end: Then, words: list[str]) -> None:
@@ -348,6 +371,8 @@ class _EndChecker:
         "hello": attribute,
         "user": attribute,
         "protocol": attribute,
+        "peer": attribute,
+        "forwarded": attribute,
         "mail": mail,
         "rcpt": rcpt,
     }

@@ -20,11 +20,13 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from smtpx.core import events
+from smtpx.core.config import ServerConfig
 from smtpx.core.server import ServerMachine
 from smtpx.core.states import ServerState
 from smtpx.errors import Refuse
 from smtpx.sasl.mechanism import CheckPassword
 from smtpx.server.listener import Server
+from smtpx.server.proxied import Gateways
 from smtpx.server.session import Session
 from smtpx.testing.scripted import (
     Delivered,
@@ -32,6 +34,7 @@ from smtpx.testing.scripted import (
     Script,
     ScriptedFailure,
     check_ends,
+    forwarded_text,
     path_text,
     session_class,
 )
@@ -152,9 +155,11 @@ class CoreSession:
 
     def __init__(self, transcript: Transcript) -> None:
         session = session_class(transcript)
-        server = Server(Session, options=server_options(transcript))
+        options = server_options(transcript)
+        self._gateways = Gateways(options)
+        self._config = Server(Session, options=options).config_for(session)
         self.machine = ServerMachine(
-            server.config_for(session), is_local=True, now=datetime.now(UTC)
+            self._config_for("127.0.0.1"), is_local=True, now=datetime.now(UTC)
         )
         self.received = Received()
         self.is_closed = False
@@ -207,6 +212,7 @@ class CoreSession:
     def _complete(self, _event: events.MessageComplete) -> None:
         envelope = self.machine.envelope
         assert envelope is not None, "a message is part of a transaction"  # noqa: S101
+        self.received.forwarded = forwarded_text(self.machine.forwarded)
         reply = self._hook("data")
         if (reply is None or reply.is_positive) and not self._script.ignores_body:
             self.received.messages.append(
@@ -231,6 +237,22 @@ class CoreSession:
 
     def _etrn(self, event: events.EtrnReceived) -> None:
         self.machine.answer(self._hook("etrn", event.node))
+
+    def _config_for(self, host: str | None) -> ServerConfig:
+        return self._config.for_gateway(self._gateways.verbs(host, is_unix=False))
+
+    def _xclient(self, event: events.XClientReceived) -> None:
+        command = event.command
+        refusal = self._hook("xclient", command.argument)
+        if refusal is not None and not refusal.is_positive:
+            self.machine.answer(refusal)
+            return
+        host = "127.0.0.1" if command.addr is None else command.addr
+        config = self._config_for(host if isinstance(host, str) else None)
+        self.machine.restart(config, is_local=command.addr is None)
+
+    def _xforward(self, event: events.XForwardReceived) -> None:
+        self.machine.answer(self._hook("xforward", event.command.argument))
 
     def _command(self, event: events.CommandReceived) -> None:
         command = f"{event.verb} {event.argument}".strip()
@@ -274,6 +296,8 @@ class CoreSession:
         events.ExpnReceived: _expand,
         events.EtrnReceived: _etrn,
         events.CommandReceived: _command,
+        events.XClientReceived: _xclient,
+        events.XForwardReceived: _xforward,
         events.HelpReceived: _help,
         events.StartTLSRequested: _starttls,
         events.AuthQuestion: _question,

@@ -121,7 +121,7 @@ def _option(transcript: Transcript, setting: Setting) -> object:
         return BareNewline[(value or "").upper()]
     if name == "plaintext_auth":
         return frozenset((value or "").split(","))
-    if name == "auth_mechanisms":
+    if name == "auth_mechanisms" or name.endswith("_networks"):
         return tuple((value or "").split(","))
     if name == "hostname":
         return value

@@ -50,6 +50,8 @@ HOOKS = frozenset(
         "rcpt",
         "start_data",
         "verify",
+        "xclient",
+        "xforward",
     }
 )
 

@@ -203,22 +203,53 @@ class _Attributes:
             name for name in self._table if getattr(self, name.lower()) is not None
         )
 
+    @property
+    def argument(self) -> str:
+        """What stands behind the verb, be it too long to be sent.
+
+        Raises:
+            BadParameter: a value is none that the attribute can have.
+        """
+        return b" ".join(self._words()).decode("ascii")
+
     def _words(self) -> list[bytes]:
         return [
-            _encode_attribute(name, self._table[name], getattr(self, name.lower()))
+            b"%b=%b" % (name.encode("ascii"), self._encode_value(name))
             for name in self.names
         ]
+
+    def _encode_value(self, name: str) -> bytes:
+        row, value = self._table[name], getattr(self, name.lower())
+        if isinstance(value, Unknown):
+            if value not in row.unknown:
+                raise BadParameter(f"{name} cannot be {value.value}")
+            return value.value.encode("ascii")
+        try:
+            # What a server would read, so that nothing is told that means another.
+            parsed = _parse_value(row, str(value))
+            octets = str(parsed).encode("utf-8")
+        except (BadParameter, UnicodeEncodeError) as error:
+            raise BadParameter(f"{name} cannot be {value!a}: {error}") from None
+        if isinstance(parsed, Unknown):
+            raise BadParameter(f"{name} cannot be {value!a}: use Unknown")
+        if row.parse is _parse_address and b":" in octets:
+            octets = b"IPV6:" + octets
+        return encode_xtext(octets)
 
     def encode(self) -> bytes:
         """Write the line with its CRLF.
 
         Raises:
             BadParameter: a value is none that the attribute can have, there is no
-                attribute, or the line is over 512 octets.
+                attribute, or one or all are too long.
         """
         words = self._words()
         if not words:
             raise BadParameter(f"{self.verb} needs an attribute")
+        for word in words:
+            name, _, value = word.partition(b"=")
+            if len(value) > MAX_VALUE_OCTETS:
+                raise BadParameter(f"{name.decode()} is over {MAX_VALUE_OCTETS} octets")
         line = b" ".join([self.verb.encode(), *words]) + b"\r\n"
         if len(line) > MAX_LINE_OCTETS:
             raise BadParameter(
@@ -226,27 +257,6 @@ class _Attributes:
                 "with NAME and ADDR in the last"
             )
         return require_safe(line[:-2], f"{self.verb} command") + b"\r\n"
-
-
-def _encode_attribute(name: str, row: _Attribute, value: _Value) -> bytes:
-    if isinstance(value, Unknown):
-        if value not in row.unknown:
-            raise BadParameter(f"{name} cannot be {value.value}")
-        return f"{name}={value.value}".encode("ascii")
-    try:
-        # What a server would read, so that nothing is told that means another thing.
-        parsed = _parse_value(row, str(value))
-        octets = str(parsed).encode("utf-8")
-    except (BadParameter, UnicodeEncodeError) as error:
-        raise BadParameter(f"{name} cannot be {value!a}: {error}") from None
-    if isinstance(parsed, Unknown):
-        raise BadParameter(f"{name} cannot be {value!a}: use Unknown")
-    if row.parse is _parse_address and b":" in octets:
-        octets = b"IPV6:" + octets
-    octets = encode_xtext(octets)
-    if len(octets) > MAX_VALUE_OCTETS:
-        raise BadParameter(f"{name} is over {MAX_VALUE_OCTETS} octets")
-    return b"%b=%b" % (name.encode("ascii"), octets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
