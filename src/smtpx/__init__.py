@@ -103,7 +103,7 @@ if TYPE_CHECKING:
     )
     from smtpx.server.listener import Server
     from smtpx.server.options import ServerOptions, ServerTimeouts
-    from smtpx.server.session import ConnectionInfo, Session, Statuses
+    from smtpx.server.session import ConnectionInfo, Endpoints, Session, Statuses
     from smtpx.server.sockets import Listener, inherited_sockets
     from smtpx.server.transform import Transform, transform
     from smtpx.wire.address import Mailbox
@@ -173,6 +173,7 @@ __all__ = [
     "Delivery",
     "DeliveryAction",
     "DeliveryReport",
+    "Endpoints",
     "EnhancedCode",
     "Envelope",
     "ErrorEvent",
@@ -365,7 +366,7 @@ _NAMES = {
     ),
     "smtpx.server.listener": ("Server",),
     "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),
-    "smtpx.server.session": ("ConnectionInfo", "Session", "Statuses"),
+    "smtpx.server.session": ("ConnectionInfo", "Endpoints", "Session", "Statuses"),
     "smtpx.server.sockets": ("Listener", "inherited_sockets"),
     "smtpx.server.transform": ("Transform", "transform"),
     "smtpx.message.addresses": (

@@ -38,6 +38,9 @@ class Endpoints:
         local: likewise.
         is_local: likewise.
         is_unix: likewise.
+
+    >>> Endpoints("10.0.0.2:40112", "10.0.0.2", "10.0.0.1:25", False, False).peer
+    '10.0.0.2:40112'
     """
 
     peer: str
