@@ -342,6 +342,7 @@ def test_what_always_needs_a_coroutine() -> None:
     assert overridden_by(Session) == {
         events.AuthQuestion,
         events.StartTLSRequested,
+        events.XClientReceived,
         Deliver,
     }
 

@@ -396,7 +396,7 @@ _PASSED_ON: Final[dict[str, Callable[..., Any]]] = {
         hook: _pass_on(hook)
         for hook in (
             *("connected", "hello", "closed"),
-            *("verify", "expand", "etrn", "help", "command"),
+            *("verify", "expand", "etrn", "help", "command", "xclient", "xforward"),
             *("check_password", "scram_credentials", "readable_password"),
             *("check_token", "external_identity", "admit_anonymous"),
             *("answer_question", "authorize"),
