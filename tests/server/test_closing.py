@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from smtpx.server.body import Body
+from smtpx.server.events import ClosedEvent, ServerEvent
 from smtpx.server.options import ServerOptions, ServerTimeouts
 from smtpx.server.session import Session
 from smtpx.wire.address import Mailbox
@@ -56,6 +57,93 @@ def test_hooks_that_clean_up_get_the_linger_time_and_no_more(run: Run) -> None:
 
     run(scenario())
     assert ended == ["the server is closing"]
+
+
+@pytest.mark.parametrize("hook", ["data", "closed"])
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_a_hook_that_swallows_every_cancellation_is_abandoned(
+    run: Run, hook: str, is_watched: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[str] = []
+    told: list[ServerEvent] = []
+    started, gate, done = Signal(), asyncio.Event(), asyncio.Event()
+
+    async def be_stubborn() -> None:
+        await started.set()
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                said.append("swallowed")
+        done.set()
+
+    class Stubborn(Session):
+        async def data(self, body: Body) -> None:
+            if hook == "data":
+                await be_stubborn()
+
+        async def closed(self, reason: str) -> None:
+            said.append("closed")
+            if hook == "closed":
+                await be_stubborn()
+
+    async def scenario() -> None:
+        async with serve(
+            Stubborn,
+            timeouts=ServerTimeouts(linger=0.02),
+            events=told.append if is_watched else (),
+        ) as served:
+            peer = await served.ready()
+            peer.send(b"MAIL FROM:<>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\nhi\r\n.\r\n")
+            if hook == "data":
+                await started.wait()
+            else:
+                assert await peer.codes(4) == [250, 250, 354, 250]
+            await served.server.close()
+            assert served.server.connections == ()
+            assert said.count("swallowed") == 2
+            # It ends after all, and the session is told of its end once.
+            gate.set()
+            await done.wait()
+            await settle(lambda: 0)
+        assert said.count("closed") == 1
+
+    run(scenario())
+    assert caplog.text.count("abandoning it;") == 1
+    assert (
+        len([event for event in told if isinstance(event, ClosedEvent)]) == is_watched
+    )
+
+
+def test_a_stubborn_hook_is_abandoned_when_its_client_is_gone(
+    run: Run,
+) -> None:
+    swallowed: list[int] = []
+    gate = asyncio.Event()
+
+    class Stubborn(Session):
+        async def verify(self, text: str) -> None:
+            while not gate.is_set():
+                try:
+                    await gate.wait()
+                except asyncio.CancelledError:
+                    swallowed.append(1)
+
+    async def scenario() -> None:
+        async with serve(Stubborn, timeouts=ServerTimeouts(handler=0.02)) as served:
+            peer = await served.ready()
+            peer.send(b"VRFY x\r\n")
+            await until(lambda: len(swallowed) == 3)
+            # As long as the client waits, the hook may clean up.
+            assert served.server.connections
+            peer.abort()
+            await until(lambda: not served.server.connections)
+            other = await served.ready()
+            assert await other.say(b"NOOP\r\n") == [250]
+            gate.set()
+            await settle(lambda: 0)
+
+    run(scenario())
 
 
 def test_a_hook_that_cancels_its_own_task_leaves_nothing_behind(run: Run) -> None:

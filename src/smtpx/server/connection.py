@@ -122,7 +122,8 @@ class Connection(Pump):
         try:
             await self._ask(_closed, self._end_reason or "connection lost")
         finally:
-            self._finish()
+            if not self._is_abandoned:
+                self._finish()
 
     # ----------------------------------------------------------------- the message
 

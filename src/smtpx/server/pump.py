@@ -77,6 +77,9 @@ MAX_COMMAND_BACKLOG: Final = 65_536
 # A member takes four times as long to look up in its class (CPython 3.11).
 _CLOSED: Final = ServerState.CLOSED
 
+#: How often a hook is told that its connection is gone and its time over.
+MAX_CANCELLATIONS: Final = 2
+
 LOCAL_TROUBLE: Final = Reply(421, "4.3.0", "local error; connect again later")
 _SESSION_TOO_LONG: Final = Reply(421, "4.4.2", "session too long; connect again")
 
@@ -129,14 +132,15 @@ class Pump(asyncio.Protocol):
         "_context",
         "_end_reason",
         "_ended_transactions",
+        "_hook_cancellations",
         "_hook_since",
         "_host",
+        "_is_abandoned",
         "_is_aborted",
         "_is_clean_end",
         "_is_delivering",
         "_is_draining",
         "_is_eof",
-        "_is_hook_cancelled",
         "_is_in_handshake",
         "_is_lost",
         "_is_over",
@@ -189,8 +193,9 @@ class Pump(asyncio.Protocol):
         self._is_in_handshake = False
         # What a hook sets, those after it see, whatever task they run in.
         self._context = contextvars.copy_context()
-        self._is_hook_cancelled = False
+        self._hook_cancellations = 0
         self._is_aborted = False
+        self._is_abandoned = False
         self.is_made = False
         self.handshake: asyncio.Task[object] | None = None
         self._refusal: Reply | None = None
@@ -350,7 +355,7 @@ class Pump(asyncio.Protocol):
         if self._is_delivering:
             self._feed_body()
         if self._task is not None and self._hook_since is not None:
-            self._is_hook_cancelled = True
+            self._hook_cancellations += 1
             self._task.cancel()
             # It may take no notice, or a hook that cleans up may wait.
             self._watchdog.arm()
@@ -406,7 +411,8 @@ class Pump(asyncio.Protocol):
             self._is_over = True
             if Closed in self._overridden:
                 return CLOSED
-            self._finish()
+            if not self._is_abandoned:
+                self._finish()
         return None
 
     def _take_turn(self) -> None:
@@ -422,7 +428,7 @@ class Pump(asyncio.Protocol):
         return True
 
     def _finish(self) -> None:
-        """Let go of everything: the session is over and was told so."""
+        """Let go of everything: the session is over, and was told so if it listens."""
         self._watchdog.stop()
         self._host.ended(self)
         if self._wakeup is not None and not self._wakeup.done():
@@ -592,16 +598,20 @@ class Pump(asyncio.Protocol):
             reply = self._reply_to_failure(error)
         finally:
             self._hook_since = None
-        if self._is_hook_cancelled:
-            # It is done with: what the next hook awaits may be cancelled by others.
-            self._is_hook_cancelled = False
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
+        if self._hook_cancellations:
+            self._forget_cancellations()
         if reply is None or isinstance(reply, Reply):
             return reply
         self._report(f"a hook returned {reply!r}, no Reply")
         return replies.LOCAL_ERROR
+
+    def _forget_cancellations(self) -> None:
+        """A hook is done with: what the next one awaits may be cancelled by others."""
+        task = asyncio.current_task()
+        while self._hook_cancellations:
+            self._hook_cancellations -= 1
+            if task is not None:
+                task.uncancel()
 
     def _start_clock(self) -> None:
         """Measure the time of a hook that did not return at once."""
@@ -617,7 +627,7 @@ class Pump(asyncio.Protocol):
         if isinstance(error, MessageCutOff) and self._is_body_aborted():
             return replies.LOCAL_ERROR  # nobody is there to hear it
         if isinstance(error, asyncio.CancelledError):
-            if self._is_hook_cancelled:
+            if self._hook_cancellations:
                 return replies.LOCAL_ERROR
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -703,11 +713,26 @@ class Pump(asyncio.Protocol):
 
     def _cancel_hook(self) -> None:
         """Cancel a hook that takes too long; the client gets 451 4.3.0."""
-        if self._task is not None and self._hook_since is not None:
-            self._report("a hook took too long: cancelled")
-            self._is_hook_cancelled = True
-            self._hook_since = self._last_activity = self._loop.time()
-            self._task.cancel()
+        if self._task is None or self._hook_since is None:
+            return
+        is_gone = self._is_lost or self._is_aborted
+        if is_gone and self._hook_cancellations >= MAX_CANCELLATIONS:
+            self._abandon_hook()
+            return
+        self._report("a hook took too long: cancelled")
+        self._hook_cancellations += 1
+        self._hook_since = self._last_activity = self._loop.time()
+        self._task.cancel()
+
+    def _abandon_hook(self) -> None:
+        """Wait no more for a hook that takes no notice; nobody else has to, either."""
+        self._hook_since = None
+        self._report(
+            f"a hook goes on after {self._hook_cancellations} cancellations: abandoning "
+            "it; let CancelledError pass in it"
+        )
+        self._is_abandoned = True
+        self._finish()
 
     # ------------------------------------------------------------ the message
 
