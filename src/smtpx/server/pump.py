@@ -728,8 +728,8 @@ class Pump(asyncio.Protocol):
         """Wait no more for a hook that takes no notice; nobody else has to, either."""
         self._hook_since = None
         self._report(
-            f"a hook goes on after {self._hook_cancellations} cancellations: abandoning "
-            "it; let CancelledError pass in it"
+            f"a hook goes on after {self._hook_cancellations} cancellations: "
+            "abandoning it; let CancelledError pass in it"
         )
         self._is_abandoned = True
         self._finish()
