@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         MethodResult,
     )
     from smtpx.net.aio_dns import AsyncDNSResolver
+    from smtpx.net.certificates import Certificate, ServerTLS, server_context
     from smtpx.net.dns import DNSFailure, DNSResolver, MailExchanger, Resolver
     from smtpx.net.tls import TLSInfo, client_context
     from smtpx.sasl.mechanism import Credentials, Identity
@@ -153,6 +154,7 @@ __all__ = [
     "BodyType",
     "ByMode",
     "Capabilities",
+    "Certificate",
     "CheckToken",
     "Chunking",
     "Client",
@@ -240,6 +242,7 @@ __all__ = [
     "Server",
     "ServerEvent",
     "ServerOptions",
+    "ServerTLS",
     "ServerTimeouts",
     "Session",
     "Statuses",
@@ -267,6 +270,7 @@ __all__ = [
     "parse_raw",
     "parse_report",
     "send",
+    "server_context",
     "split_address",
     "transform",
 ]
@@ -334,6 +338,7 @@ _NAMES = {
     "smtpx.net.aio_dns": ("AsyncDNSResolver",),
     "smtpx.net.dns": ("DNSFailure", "DNSResolver", "MailExchanger", "Resolver"),
     "smtpx.net.tls": ("TLSInfo", "client_context"),
+    "smtpx.net.certificates": ("Certificate", "ServerTLS", "server_context"),
     "smtpx.client.aio": ("AsyncClient", "AsyncLMTPClient", "asend"),
     "smtpx.client.aio_pool": ("ClientPool",),
     "smtpx.client.blocking": ("Client", "LMTPClient", "send"),

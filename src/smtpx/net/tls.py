@@ -11,11 +11,22 @@ if TYPE_CHECKING:
     from os import PathLike
 
 __all__ = [
+    "NamedSSLObject",
     "TLSInfo",
     "client_context",
     "default_client_context",
     "require_server_hostname",
 ]
+
+
+class NamedSSLObject(ssl.SSLObject):
+    """A server's end that remembers the name that the client asked for (SNI).
+
+    Attributes:
+        requested_name: the name, None if there was none; set in the handshake.
+    """
+
+    requested_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +37,8 @@ class TLSInfo:
         version: as in ``"TLSv1.3"``.
         cipher: the name of the cipher suite.
         cipher_bits: the length of its secret, in bits.
-        server_hostname: the name that the client asked for; at the server, the SNI
-            it got. None if there was none.
+        server_hostname: the name that the client asked for (SNI). At the server it is
+            known under a `ServerTLS` only. None if there was none.
         peer_certificate: the peer's certificate, DER; None if it sent none.
         is_verified: whether the peer's certificate was checked against trusted
             authorities.
@@ -67,11 +78,18 @@ class TLSInfo:
             version=connection.version() or "",
             cipher=name,
             cipher_bits=bits or 0,
-            server_hostname=server_hostname or connection.server_hostname,
+            server_hostname=server_hostname or name_asked_for(connection),
             peer_certificate=certificate,
             is_verified=is_verified,
             protocol=connection.selected_alpn_protocol(),
         )
+
+
+def name_asked_for(connection: ssl.SSLObject | ssl.SSLSocket) -> str | None:
+    """Return the name that the client asked for in a handshake, at either end."""
+    if isinstance(connection, NamedSSLObject):
+        return connection.requested_name
+    return connection.server_hostname
 
 
 def require_server_hostname(

@@ -9,6 +9,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Final, Self
 
+from smtpx.net.certificates import ServerTLS
 from smtpx.server.counts import ConnectionCounts
 from smtpx.server.options import ServerOptions
 from smtpx.server.post import Post
@@ -18,6 +19,7 @@ from smtpx.server.sockets import Address, Listener
 from smtpx.wire import replies
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
@@ -82,6 +84,7 @@ class Server:
         self._connections: set[Pump] = set()
         self._counts = ConnectionCounts(self.options)
         self._is_stopping = False
+        self._tls_timer: asyncio.TimerHandle | None = None
         self._all_gone: asyncio.Event | None = None
 
     def __repr__(self) -> str:
@@ -116,6 +119,7 @@ class Server:
             raise
         for bound in self._bound:
             logger.info("listening on %s", bound)
+        self._poll_tls(asyncio.get_running_loop())
 
     async def __aenter__(self) -> Self:
         """Start the server."""
@@ -161,6 +165,33 @@ class Server:
             async with asyncio.timeout(grace):
                 await self._wait_gone()
         await self.close()
+
+    def reload_tls(self, context: ssl.SSLContext | None = None) -> None:
+        """Do handshakes with new certificates from now on; nobody is disconnected.
+
+        Call it from the server's own thread.
+
+        Args:
+            context: the new one; None: read the files of the ``ServerTLS`` again that
+                ``options.tls`` is.
+
+        Raises:
+            OSError: a file cannot be read, or is no certificate or key; then all stays
+                as it was.
+            ValueError: the server has no TLS, or no files to read again.
+        """
+        tls = self.options.tls
+        if tls is None:
+            raise ValueError("this server offers no TLS: give tls in its options")
+        if context is None:
+            if not isinstance(tls, ServerTLS):
+                message = "give a new context, or a ServerTLS as tls in the options"
+                raise ValueError(message)
+            tls.reload()
+            context = tls.context
+        for post in self._posts:
+            post.use_tls(context)
+        logger.info("TLS certificates reloaded")
 
     @contextlib.contextmanager
     def run_in_thread(
@@ -250,8 +281,26 @@ class Server:
 
     def _stop_listening(self, *, takes_queue: bool) -> None:
         self._is_stopping = True
+        if self._tls_timer is not None:
+            self._tls_timer.cancel()
         for post in self._posts:
             post.stop(takes_queue=takes_queue)
+
+    def _poll_tls(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at the files now and then, if that was asked for."""
+        tls = self.options.tls
+        if not isinstance(tls, ServerTLS) or tls.poll_seconds is None:
+            return
+        try:
+            tls.reload_if_changed()
+        except OSError as error:
+            # Half of the files may be there; the old ones serve until all are.
+            logger.warning("cannot reload the TLS certificates: %s", error)
+        if self._posts[0].tls is not tls.context:
+            for post in self._posts:
+                post.use_tls(tls.context)
+            logger.info("TLS certificates reloaded")
+        self._tls_timer = loop.call_later(tls.poll_seconds, self._poll_tls, loop)
 
     async def _wait_gone(self) -> None:
         if self._all_gone is not None:

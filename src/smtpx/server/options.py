@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
+    from smtpx.net.certificates import ServerTLS
     from smtpx.sasl.mechanism import ServerMechanism
 
 __all__ = ["ServerOptions", "ServerTimeouts"]
@@ -69,8 +70,9 @@ class ServerOptions:
     Attributes:
         hostname: what the server calls itself; empty: the name of the machine.
         lmtp: speak LMTP (RFC 2033) in place of SMTP.
-        tls: certificate and rules of TLS. It is never changed, and serves
-            STARTTLS and implicit TLS alike.
+        tls: certificate and rules of TLS, for STARTTLS and implicit TLS alike: a
+            context, which is never changed, or a `ServerTLS`, which can have several
+            certificates and be reloaded.
         implicit_tls: TLS from the first octet (RFC 8314 section 3); else STARTTLS.
         require_tls: refuse all but EHLO, NOOP, STARTTLS and QUIT in plaintext.
         require_auth: refuse MAIL before authentication.
@@ -127,7 +129,7 @@ class ServerOptions:
 
     hostname: str = ""
     lmtp: bool = False
-    tls: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | ServerTLS | None = None
     implicit_tls: bool = False
     require_tls: bool = False
     require_auth: bool = False

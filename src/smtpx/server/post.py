@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from smtpx.core.config import ServerConfig
 from smtpx.net.binding import hash_end_point, own_certificates
+from smtpx.net.certificates import ServerTLS
 from smtpx.net.channel import format_address
 from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.server.accept import Acceptor
@@ -77,7 +78,8 @@ class Post:
         self.hostname = owner.hostname
         self.options = options = listener.options_here(owner.options)
         self.session_factory = owner.session_factory
-        self.tls: ssl.SSLContext | None = options.tls
+        tls = options.tls
+        self.tls = tls.context if isinstance(tls, ServerTLS) else tls
         self.gateways = Gateways(options)
         self.opened = owner.opened
         self.moved = owner.moved
@@ -110,6 +112,13 @@ class Post:
             acceptor = Acceptor(loop, bound.sock, take, name=bound.name)
             acceptor.start()
             self._acceptors.append(acceptor)
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Do handshakes under another context from now on."""
+        self.tls = context
+        # What AUTH offers may depend on the certificate.
+        self._configs.clear()
+        self.__dict__.pop("_can_bind", None)
 
     def stop(self, *, takes_queue: bool) -> None:
         """Accept no more, and give the addresses back; twice is fine.
