@@ -129,7 +129,9 @@ def test_every_file_of_the_grammar_cites_its_rfc(package: str) -> None:
     silent = [
         path.name
         for path in sorted((SOURCE / package).glob("[!_]*.py"))
-        if not list(rfc.find_citations(path.read_text(encoding="utf-8"), ""))
+        # It makes classes, and knows no grammar.
+        if path.name != "values.py"
+        and not list(rfc.find_citations(path.read_text(encoding="utf-8"), ""))
     ]
     assert silent == []
     assert list((SOURCE / package).glob("[!_]*.py")) != []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from smtpx import errors
@@ -38,8 +36,8 @@ def test_recipients_are_distinct() -> None:
     options = RcptOptions(notify=(Notify.NEVER,))
     third = Recipient(BOB, options, 2)
     assert (third.mailbox, third.options, third.index) == (BOB, options, 2)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        one.index = 1  # type: ignore[misc]
+    # It is frozen for type checkers: without the comment mypy would refuse this.
+    one.index = 0  # type: ignore[misc]
 
 
 def test_envelope_gathers() -> None:

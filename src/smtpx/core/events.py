@@ -6,8 +6,9 @@ Events of the first group wait for an answer: the machine gives no further event
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from smtpx.wire.values import value
 
 if TYPE_CHECKING:
     from smtpx.sasl.mechanism import Identity, Question
@@ -47,12 +48,12 @@ __all__ = [
 # ------------------------------------------------------------- events that are answered
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClientConnected:
     """A client connected; the answer is the greeting (RFC 5321 section 3.1)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HelloReceived:
     """HELO, EHLO or LHLO (RFC 5321 section 4.1.1.1, RFC 2033 section 4.1).
 
@@ -65,7 +66,7 @@ class HelloReceived:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MailReceived:
     """MAIL (RFC 5321 section 4.1.1.2); ``reverse_path`` is None for ``<>``."""
 
@@ -73,14 +74,14 @@ class MailReceived:
     options: MailOptions
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RcptReceived:
     """RCPT (RFC 5321 section 4.1.1.3); the recipient joins the envelope if accepted."""
 
     recipient: Recipient
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DataRequested:
     """DATA, before its 354, or the first BDAT of a message, before its octets are used.
 
@@ -91,7 +92,7 @@ class DataRequested:
     is_bdat: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageComplete:
     """The true end of the message was read; the answer decides who is responsible.
 
@@ -99,40 +100,40 @@ class MessageComplete:
     """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VrfyReceived:
     """VRFY (RFC 5321 section 4.1.1.6)."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExpnReceived:
     """EXPN (RFC 5321 section 4.1.1.7)."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EtrnReceived:
     """ETRN (RFC 1985): the client wants the mail that is held for a node."""
 
     node: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HelpReceived:
     """HELP (RFC 5321 section 4.1.1.8); ``topic`` may be empty."""
 
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StartTLSRequested:
     """STARTTLS (RFC 3207); a 220 is followed by the handshake and ``tls_started``."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuthQuestion:
     """A SASL mechanism needs a fact, e.g. whether a password is right.
 
@@ -143,14 +144,14 @@ class AuthQuestion:
     question: Question
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Authenticated:
     """The client proved who it is; the answer says whether it may act so (RFC 4954)."""
 
     identity: Identity
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class XClientReceived:
     """XCLIENT: a gateway that is trusted tells whom it speaks for.
 
@@ -160,14 +161,14 @@ class XClientReceived:
     command: XClient
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class XForwardReceived:
     """XFORWARD: a gateway that is trusted tells where the next message came from."""
 
     command: XForward
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandReceived:
     """A verb that the user of the library registered."""
 
@@ -178,14 +179,14 @@ class CommandReceived:
 # ----------------------------------------------------------------- events that inform
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BodyReceived:
     """Some octets of the message, decoded: transparency dots are gone."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageAborted:
     """The message will never be complete; what came of it must not be kept.
 
@@ -196,7 +197,7 @@ class MessageAborted:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandAnswered:
     """The machine itself answered a command that needs no decision.
 
@@ -210,7 +211,7 @@ class CommandAnswered:
     verb: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandRefused:
     """The machine itself refused a command.
 
@@ -223,7 +224,7 @@ class CommandRefused:
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuthRefused:
     """An exchange that AUTH had begun ended without success (RFC 4954 section 4).
 
@@ -236,7 +237,7 @@ class AuthRefused:
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConnectionEnded:
     """Nothing more will be read or answered: send what is left and close.
 

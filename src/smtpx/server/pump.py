@@ -88,6 +88,21 @@ _SESSION_TOO_LONG: Final = Reply(421, "4.4.2", "session too long; connect again"
 _TELLING: Final = frozenset({HelloReceived, MailReceived, Authenticated})
 
 
+class _Suspended:
+    """A hook that waits for something.
+
+    Attributes:
+        steps: the rest of it.
+        awaited: what it yielded to the task.
+    """
+
+    __slots__ = ("awaited", "steps")
+
+    def __init__(self, steps: Generator[Any, Any, Any], awaited: object) -> None:
+        self.steps = steps
+        self.awaited = awaited
+
+
 class Host(Protocol):
     """What a connection needs of the server that it belongs to."""
 
@@ -487,7 +502,10 @@ class Pump(asyncio.Protocol):
                 if call is None:
                     await self._CALLERS[kind](self, work)
                 elif self._machine.is_waiting:
-                    self._answer(await self._ask(call, work))
+                    reply = self._begin(call, work)
+                    if isinstance(reply, _Suspended):
+                        reply = await self._go_on(reply)
+                    self._answer(reply)
                     if kind in _TELLING:
                         self._update_info()
                 budget -= 1
@@ -567,18 +585,39 @@ class Pump(asyncio.Protocol):
 
     # ------------------------------------------------------------------ calling hooks
 
-    @types.coroutine
-    def _ask(self, call: HookCall, work: object) -> Generator[Any, Any, Reply | None]:
-        """Run a hook; whatever it does, there is an answer for the client.
+    def _begin(self, call: HookCall, work: object) -> Reply | _Suspended | None:
+        """Run a hook up to its first suspension, or to its end.
 
-        When it suspends, the replies before it leave at once: a client that pipelined
-        must not wait for the slowest hook to see the first reply. What the hook yields
-        is handed on to the task untouched. (Written as one generator: each coroutine
-        between the task and the hook costs half a microsecond at every command.)
+        Most hooks do not suspend: these cost neither a coroutine nor a generator
+        more, which is half a microsecond at every command.
+
+        Returns:
+            The answer for the client, whatever the hook does; or what to ``await``
+            for it by ``_go_on``.
         """
         try:
             steps = call(self._session, work).__await__()
             awaited = next(steps)
+        except StopIteration as finished:
+            reply = finished.value
+        except (Exception, asyncio.CancelledError) as error:
+            return self._reply_to_failure(error)
+        else:
+            return _Suspended(steps, awaited)
+        if reply is None or isinstance(reply, Reply):
+            return reply
+        return self._replace_answer(reply)
+
+    @types.coroutine
+    def _go_on(self, hook: _Suspended) -> Generator[Any, Any, Reply | None]:
+        """Run a hook to its end.
+
+        When it suspends, the replies before it leave at once: a client that pipelined
+        must not wait for the slowest hook to see the first reply. What the hook yields
+        is handed on to the task untouched.
+        """
+        steps, awaited = hook.steps, hook.awaited
+        try:
             self._start_clock()
             while True:
                 self._flush()
@@ -602,7 +641,15 @@ class Pump(asyncio.Protocol):
             self._forget_cancellations()
         if reply is None or isinstance(reply, Reply):
             return reply
-        self._report(f"a hook returned {reply!r}, no Reply")
+        return self._replace_answer(reply)
+
+    async def _ask(self, call: HookCall, work: object) -> Reply | None:
+        """Run a hook; whatever it does, there is an answer for the client."""
+        begun = self._begin(call, work)
+        return await self._go_on(begun) if isinstance(begun, _Suspended) else begun
+
+    def _replace_answer(self, answer: object) -> Reply:
+        self._report(f"a hook returned {answer!r}, no Reply")
         return replies.LOCAL_ERROR
 
     def _forget_cancellations(self) -> None:

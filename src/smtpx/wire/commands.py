@@ -53,6 +53,7 @@ from smtpx.wire.params import (
     encode_parameters,
     parse_parameters,
 )
+from smtpx.wire.values import value
 
 __all__ = [
     "BUILT_IN_VERBS",
@@ -177,7 +178,7 @@ def _encode_hello(verb: str, name: str) -> bytes:
     return _encode_line(verb, octets)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mail:
     """MAIL: a transaction begins (RFC 5321 section 4.1.1.2).
 
@@ -205,7 +206,7 @@ class Mail:
         return _encode_line(self.verb, b"FROM:<%b>%b" % (path, options))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rcpt:
     """RCPT: one recipient (RFC 5321 section 4.1.1.3).
 

@@ -24,6 +24,7 @@ from smtpx.wire.params import (
     RcptOptions,
 )
 from smtpx.wire.replies import Reply
+from smtpx.wire.values import value
 
 __all__ = [
     "Delivery",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(eq=False)
 class Recipient:
     """A forward path that was accepted, with its parameters.
 
