@@ -34,7 +34,7 @@ from smtpx.core.states import ServerState
 from smtpx.sasl.mechanism import DescribeSession
 from smtpx.server.body import Body
 from smtpx.server.ends import tls_info
-from smtpx.server.proxied import become
+from smtpx.server.proxied import become, is_private
 from smtpx.server.pump import LOCAL_TROUBLE, Pump, logger
 from smtpx.server.questions import describe_session, question_call
 from smtpx.server.session import Session, Statuses
@@ -187,7 +187,7 @@ class Connection(Pump):
             self._transport,
             self._host.config_for(type(self._session)),
             self._options,
-            is_local=self.info.is_local,
+            is_local=is_private(self.info),
         )
 
     async def _call_starttls(self, _event: StartTLSRequested) -> None:
@@ -258,7 +258,7 @@ class Connection(Pump):
 
     def _restart(self, _event: XClientReceived, refusal: Reply | None) -> None:
         machine, info = self._machine, self.info
-        machine.restart(self._config_now(), is_local=info.is_local)
+        machine.restart(self._config_now(), is_local=is_private(info))
         self._ended_transactions = machine.ended_transactions
         info.hello_name, info.is_extended = machine.hello_name, machine.is_extended
         info.identity, info.envelope = machine.identity, None

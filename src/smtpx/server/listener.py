@@ -253,7 +253,9 @@ class Server:
         self._connections.add(connection)
         if self._all_gone is not None:
             self._all_gone.clear()
-        refusal = self._counts.open(connection, connection.info.peer_host)
+        # A proxy is known by the clients that it speaks for.
+        host = None if connection.awaits_header else connection.info.peer_host
+        refusal = self._counts.open(connection, host)
         return replies.SHUTTING_DOWN if self._is_stopping else refusal
 
     def moved(self, connection: Pump) -> Reply | None:

@@ -42,6 +42,8 @@ class ServerTimeouts:
             for: the 10 minutes after which clients give up (section 4.5.3.2.6).
         session: for a whole session. A day; longer than any queue run lasts.
         handshake: for TLS; asyncio's own default.
+        proxy_header: for a PROXY header: 5 seconds are Postfix's
+            ``smtpd_upstream_proxy_timeout``; its specification wants 3 at the least.
         linger: for the client to read the last reply before the connection is reset.
 
     Raises:
@@ -53,6 +55,7 @@ class ServerTimeouts:
     handler: float | None = 600.0
     session: float | None = 86_400.0
     handshake: float = 60.0
+    proxy_header: float = 5.0
     linger: float = 5.0
 
     def __post_init__(self) -> None:
@@ -113,9 +116,12 @@ class ServerOptions:
             Internet as the least.
         ipv6_prefix_bits: ... and IPv6 clients: 64, the least that a
             network has, so that all addresses that one host may take are one.
-        xclient_networks: gateways that may say for whom they speak, with XCLIENT: as
-            ``192.0.2.0/24`` or ``unix:``, clients on unix sockets. To others it is not
-            offered. Whoever is in one of them can be anybody.
+        proxy_networks: proxies that say for whom they speak in a PROXY header, of
+            either version, before anything else: as ``192.0.2.0/24`` or ``unix:``,
+            clients on unix sockets. Their connections must begin with one; of others it
+            is never read. Whoever is in one of them can be anybody.
+        xclient_networks: gateways that may say for whom they speak, with XCLIENT.
+            To others it is not offered. The same goes for them.
         xforward_networks: gateways that may say where a message came from, with
             XFORWARD.
         unlimited_networks: clients to whom no limit on connections applies, but that in
@@ -156,6 +162,7 @@ class ServerOptions:
     max_connections_per_network: int = 200
     ipv4_prefix_bits: int = 24
     ipv6_prefix_bits: int = 64
+    proxy_networks: tuple[str, ...] = ()
     xclient_networks: tuple[str, ...] = ()
     xforward_networks: tuple[str, ...] = ()
     unlimited_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
@@ -170,6 +177,7 @@ class ServerOptions:
             raise ValueError(message)
         # These raise ValueError on a wrong one, now and not later.
         Networks(self.unlimited_networks)
+        TrustedNetworks(self.proxy_networks)
         TrustedNetworks(self.xclient_networks)
         TrustedNetworks(self.xforward_networks)
         check_prefix_bits(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from smtpx.core.config import ServerConfig
+from smtpx.errors import BadProxyHeader
 from smtpx.net.binding import hash_end_point, own_certificates
 from smtpx.net.certificates import ServerTLS
 from smtpx.net.channel import format_address
@@ -15,7 +16,7 @@ from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.server.accept import Acceptor
 from smtpx.server.connection import Connection
 from smtpx.server.observed import ObservedConnection
-from smtpx.server.proxied import Gateways
+from smtpx.server.proxied import Gateways, read_proxy_header
 from smtpx.server.questions import can_answer
 from smtpx.server.sockets import BoundSocket, Listener, bind_listener
 from smtpx.server.work import extensions_of
@@ -23,7 +24,7 @@ from smtpx.server.work import extensions_of
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from smtpx.sasl.mechanism import ServerMechanism
     from smtpx.server.options import ServerOptions
@@ -167,16 +168,11 @@ class Post:
         is_welcome = connection.accepted(
             peer, format_address(sock.getsockname()) if local is None else local
         )
-        options = self.options
-        if not options.implicit_tls:
-            opening = loop.connect_accepted_socket(lambda: connection, sock)
-        elif is_welcome:
-            opening = loop.connect_accepted_socket(
-                lambda: connection,
-                sock,
-                ssl=self.tls,
-                ssl_handshake_timeout=options.timeouts.handshake,
-            )
+        opening: Coroutine[Any, Any, object]
+        if is_welcome and connection.awaits_header:
+            opening = self._open_behind_proxy(loop, connection, sock)
+        elif is_welcome or not self.options.implicit_tls:
+            opening = self._open(loop, connection, sock)
         else:
             # A handshake is too dear for a word to somebody who is not wanted.
             sock.close()
@@ -185,8 +181,48 @@ class Post:
         task: asyncio.Task[object] = loop.create_task(opening)
         self._opening.add(task)
         task.add_done_callback(functools.partial(self._opened, connection, sock))
-        if options.implicit_tls:
+        if connection.awaits_header or self.options.implicit_tls:
             connection.handshake = task
+
+    def _open(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        sock: socket.socket,
+    ) -> Coroutine[Any, Any, object]:
+        options = self.options
+        if not options.implicit_tls:
+            return loop.connect_accepted_socket(lambda: connection, sock)
+        return loop.connect_accepted_socket(
+            lambda: connection,
+            sock,
+            ssl=self.tls,
+            ssl_handshake_timeout=options.timeouts.handshake,
+        )
+
+    async def _open_behind_proxy(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        sock: socket.socket,
+    ) -> None:
+        """Have a proxy say for whom it speaks, which goes before TLS."""
+        options = self.options
+        try:
+            header = await read_proxy_header(
+                loop,
+                sock,
+                max_octets=options.limits.max_proxy_header_octets,
+                timeout=options.timeouts.proxy_header,
+            )
+        except BadProxyHeader as error:
+            # Whoever runs the proxy has to know.
+            info = connection.info
+            logger.warning("%s: proxy %s: %s", info.id, info.peer, error)
+            raise
+        if not connection.spoken_for(header) and options.implicit_tls:
+            raise ConnectionRefusedError("too many connections")
+        await self._open(loop, connection, sock)
 
     def _opened(
         self, connection: Connection, sock: socket.socket, task: asyncio.Task[object]

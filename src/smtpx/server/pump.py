@@ -39,6 +39,7 @@ from smtpx.errors import MessageAborted as MessageCutOff
 from smtpx.errors import Refuse
 from smtpx.server.body import Body
 from smtpx.server.ends import describe_connection, tls_info
+from smtpx.server.proxied import come_through, is_private
 from smtpx.server.session import ConnectionInfo, Session
 from smtpx.server.watchdog import Deadline, Watchdog
 from smtpx.server.work import (
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from smtpx.core.config import ServerConfig
     from smtpx.server.options import ServerOptions, ServerTimeouts
     from smtpx.server.proxied import Gateways
+    from smtpx.wire.preamble import ProxyHeader
 
 __all__ = ["Host", "Pump", "logger"]
 
@@ -138,6 +140,7 @@ class Pump(asyncio.Protocol):
 
     Attributes:
         info: facts about the connection, from ``accepted`` on.
+        awaits_header: whether a PROXY header has to come first.
         is_made: whether it was handed to us, after the handshake of implicit TLS.
         handshake: the task that does that handshake, as long as it does.
     """
@@ -176,6 +179,7 @@ class Pump(asyncio.Protocol):
         "_transport",
         "_wakeup",
         "_watchdog",
+        "awaits_header",
         "handshake",
         "info",
         "is_made",
@@ -211,6 +215,7 @@ class Pump(asyncio.Protocol):
         self._hook_cancellations = 0
         self._is_aborted = False
         self._is_abandoned = False
+        self.awaits_header = False
         self.is_made = False
         self.handshake: asyncio.Task[object] | None = None
         self._refusal: Reply | None = None
@@ -232,7 +237,19 @@ class Pump(asyncio.Protocol):
             is_lmtp=self._options.lmtp,
             close=self.close,
         )
+        self.awaits_header = self._host.gateways.is_proxy(self.info)
         self._refusal = self._host.opened(self)
+        return self._refusal is None
+
+    def spoken_for(self, header: ProxyHeader) -> bool:
+        """Be the connection of a proxy's client; tell whether that one is welcome.
+
+        Args:
+            header: what the proxy tells of it.
+        """
+        self.awaits_header = False
+        come_through(self.info, header)
+        self._refusal = self._host.moved(self)
         return self._refusal is None
 
     def never_made(self, reason: str) -> None:
@@ -267,7 +284,7 @@ class Pump(asyncio.Protocol):
         self._machine = self._MACHINE(
             self._config_now(),
             is_tls=info.tls is not None,
-            is_local=info.is_local,
+            is_local=is_private(info),
             trace=None if trace is None else WireLog(_writer(trace, info.id)),
             now=info.started_at,
         )

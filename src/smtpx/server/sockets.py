@@ -49,6 +49,7 @@ class Listener:
         require_auth: the same.
         lmtp: the same.
         backlog: the same.
+        proxy_networks: the same, for a listener that is for proxies only, or for none.
         reuse_port: let other processes listen on this TCP port too, each with a queue
             of its own. What is in the queue of one that ends is lost, so rather share
             one socket: see ``run_workers``.
@@ -73,6 +74,7 @@ class Listener:
     require_auth: bool | None = None
     lmtp: bool | None = None
     backlog: int | None = None
+    proxy_networks: tuple[str, ...] | None = None
     reuse_port: bool = False
     dual_stack: bool = False
     mode: int | None = None
@@ -112,7 +114,10 @@ class Listener:
         return replace(options, **changes) if changes else options
 
 
-_OVERRIDES: Final = ("implicit_tls", "require_tls", "require_auth", "lmtp", "backlog")
+_OVERRIDES: Final = (
+    *("implicit_tls", "require_tls", "require_auth", "lmtp", "backlog"),
+    "proxy_networks",
+)
 
 #: Where to listen; a text or a socket is a `Listener` with nothing special.
 Address: TypeAlias = str | socket.socket | Listener
