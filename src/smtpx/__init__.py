@@ -129,18 +129,71 @@ if TYPE_CHECKING:
     from smtpx.wire.preamble import ProxyHeader, ProxyTLS, ProxyTLV
     from smtpx.wire.registry import Extension, ExtensionSettings, Registry
     from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
+    from smtpx.message.results import (
+        remove_forged_results,
+    )
+    from smtpx.net.records import (
+        Answer,
+        DNSRecordResolver,
+        MXRecord,
+        RecordResolver,
+        ResolverOptions,
+    )
+    from smtpx.verify.spf import (
+        SPFResult,
+        check_spf,
+    )
+    from smtpx.verify.dkim import (
+        DKIMResult,
+        verify_dkim,
+    )
+    from smtpx.verify.signing import (
+        DKIMSigner,
+    )
+    from smtpx.verify.canonical import (
+        Canonicalization,
+    )
+    from smtpx.verify.keys import (
+        load_private_key,
+        make_key_record,
+    )
+    from smtpx.verify.arc import (
+        ARCResult,
+        verify_arc,
+    )
+    from smtpx.verify.dmarc import (
+        DMARCPolicy,
+        DMARCRecord,
+        DMARCResult,
+        check_dmarc,
+    )
+    from smtpx.verify.hosts import (
+        IPRevResult,
+        Mailable,
+        check_iprev,
+        check_mailable,
+        is_mailable,
+    )
+    from smtpx.verify.authentication import (
+        Authentication,
+        Origin,
+        authenticate,
+    )
 
 
 __all__ = [
+    "ARCResult",
     "AbortedEvent",
     "Address",
     "AddressParts",
+    "Answer",
     "AsyncClient",
     "AsyncDNSResolver",
     "AsyncLMTPClient",
     "Attachment",
     "Auth",
     "AuthEvent",
+    "Authentication",
     "AuthenticationFailed",
     "AuthenticationResults",
     "BadAddress",
@@ -153,6 +206,7 @@ __all__ = [
     "Body",
     "BodyType",
     "ByMode",
+    "Canonicalization",
     "Capabilities",
     "Certificate",
     "CheckToken",
@@ -168,7 +222,13 @@ __all__ = [
     "ConnectionInfo",
     "ConnectionLost",
     "Credentials",
+    "DKIMResult",
+    "DKIMSigner",
+    "DMARCPolicy",
+    "DMARCRecord",
+    "DMARCResult",
     "DNSFailure",
+    "DNSRecordResolver",
     "DNSResolver",
     "DataRefused",
     "DeliverBy",
@@ -187,13 +247,16 @@ __all__ = [
     "GreetingRefused",
     "HelloEvent",
     "HelloRefused",
+    "IPRevResult",
     "Identity",
     "LMTPClient",
     "Limits",
     "Listener",
+    "MXRecord",
     "MailEvent",
     "MailExchanger",
     "MailOptions",
+    "Mailable",
     "Mailbox",
     "MessageAborted",
     "MessageEvent",
@@ -203,6 +266,7 @@ __all__ = [
     "NotSupported",
     "Notify",
     "OpenTelemetryEvents",
+    "Origin",
     "OriginalRecipient",
     "OutOfStep",
     "Outcome",
@@ -223,6 +287,7 @@ __all__ = [
     "RecipientReport",
     "RecipientResult",
     "RecipientsRefused",
+    "RecordResolver",
     "Refuse",
     "RefusedEvent",
     "Registry",
@@ -231,9 +296,11 @@ __all__ = [
     "ReportHeader",
     "ResentBlock",
     "Resolver",
+    "ResolverOptions",
     "ReturnContent",
     "SASLError",
     "SMTPXError",
+    "SPFResult",
     "ScramCredentials",
     "SendError",
     "SendResult",
@@ -261,18 +328,29 @@ __all__ = [
     "XForward",
     "__version__",
     "asend",
+    "authenticate",
+    "check_dmarc",
+    "check_iprev",
+    "check_mailable",
+    "check_spf",
     "client_context",
     "inherited_sockets",
+    "is_mailable",
+    "load_private_key",
     "log_wire",
+    "make_key_record",
     "make_report",
     "make_scram_credentials",
     "parse_message",
     "parse_raw",
     "parse_report",
+    "remove_forged_results",
     "send",
     "server_context",
     "split_address",
     "transform",
+    "verify_arc",
+    "verify_dkim",
 ]
 
 __version__ = "0.1.0"
@@ -385,10 +463,7 @@ _NAMES = {
         "ResentBlock",
         "parse_message",
     ),
-    "smtpx.message.results": (
-        "AuthenticationResults",
-        "MethodResult",
-    ),
+    "smtpx.message.results": ("AuthenticationResults", "MethodResult", "remove_forged_results", ),
     "smtpx.message.reports": (
         "DeliveryAction",
         "DeliveryReport",
@@ -400,6 +475,16 @@ _NAMES = {
     "smtpx.app.event_log": ("EventLog", "log_wire"),
     "smtpx.app.prometheus": ("PrometheusEvents",),
     "smtpx.app.telemetry": ("OpenTelemetryEvents",),
+    "smtpx.net.records": ("Answer", "DNSRecordResolver", "MXRecord", "RecordResolver", "ResolverOptions", ),
+    "smtpx.verify.spf": ("SPFResult", "check_spf", ),
+    "smtpx.verify.dkim": ("DKIMResult", "verify_dkim", ),
+    "smtpx.verify.signing": ("DKIMSigner", ),
+    "smtpx.verify.canonical": ("Canonicalization", ),
+    "smtpx.verify.keys": ("load_private_key", "make_key_record", ),
+    "smtpx.verify.arc": ("ARCResult", "verify_arc", ),
+    "smtpx.verify.dmarc": ("DMARCPolicy", "DMARCRecord", "DMARCResult", "check_dmarc", ),
+    "smtpx.verify.hosts": ("IPRevResult", "Mailable", "check_iprev", "check_mailable", "is_mailable", ),
+    "smtpx.verify.authentication": ("Authentication", "Origin", "authenticate", ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

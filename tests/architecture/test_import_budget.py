@@ -12,7 +12,7 @@ import smtpx
 # the standard library.
 OPTIONAL = {
     *("aiofastnet", "argon2", "bcrypt", "click", "cryptography", "pwdlib", "pytest"),
-    *("rich", "uvloop", "winloop", "dns", "idna"),
+    *("rich", "spftrace", "uvloop", "winloop", "dns", "idna"),
     *("prometheus_client", "opentelemetry"),
 }
 HEAVY = {"asyncio", "concurrent", "email", "logging", "socket", "ssl", "threading"}

@@ -33,6 +33,8 @@ from smtpx.wire.address import Mailbox
         ('"=?utf-8?q?=C3=85?=" <a@b.c>', [("Å", "a@b.c", None)]),
         ("<@x,@y:a@b.c>", [("", "a@b.c", None)]),
         ("Ann<a@b.c>", [("Ann", "a@b.c", None)]),
+        ("Ann <a@b.c> <d@e.f>", [("Ann", "<a@b.c> <d@e.f>", None)]),
+        ("<a@b.c>:d", [("", "<a@b.c> :d", None)]),
         ("a . b @ c . d", [("", "a.b@c.d", None)]),
         ('"a b"@c.d', [("", '"a b"@c.d', None)]),
         ("a@[192.0.2.1]", [("", "a@[192.0.2.1]", None)]),

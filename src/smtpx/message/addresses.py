@@ -136,6 +136,7 @@ class _Reader:
         self._angle: str | None = None
         self._comment = ""
         self._has_quotes = False
+        self._rest = ""
 
     def read(self, text: str) -> None:
         position = 0
@@ -146,28 +147,34 @@ class _Reader:
             if piece == "(":
                 comment, position = _take_comment(text, position)
                 self._comment = self._comment or comment
-            elif piece == ",":
+            elif piece in {",", ";"}:
                 self._finish()
-            elif piece == ";":
-                self._finish()
-                self._group = None
-            elif piece == ":" and self._angle is None and self._group is None:
-                self._group = self._phrase()
-                self._clear()
-            elif piece[0] == "<" and self._angle is None:
-                self._angle = piece.removeprefix("<").removesuffix(">")
-            elif piece[0] == '"':
-                self._has_quotes = True
-                self._words.append(piece)
+                self._group = None if piece == ";" else self._group
             else:
-                self._words.append(piece)
+                self._take(piece)
         if len(self.found) < MAX_ADDRESSES:
             self._finish()
+
+    def _take(self, piece: str) -> None:
+        """Take what may be part of an address, or end the name of a group."""
+        if self._angle is not None:
+            self._rest += piece.strip()
+        elif piece == ":" and self._group is None:
+            self._group = self._phrase()
+            self._clear()
+        elif piece[0] == "<":
+            self._angle = piece.removeprefix("<").removesuffix(">")
+        else:
+            self._has_quotes = self._has_quotes or piece[0] == '"'
+            self._words.append(piece)
 
     def _finish(self) -> None:
         """Make an address of what was gathered, if that is anything."""
         if self._angle is not None:
             address = _ROUTE.sub("", _SPACE.sub("", self._angle), count=1)
+            if self._rest:
+                # Whoever reads it may take any of it for the address: so it is none.
+                address = f"<{address}> {self._rest}"
             name = self._phrase() or self._comment
         else:
             words = [" " if word.isspace() else word for word in self._words]
