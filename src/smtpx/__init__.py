@@ -77,10 +77,18 @@ if TYPE_CHECKING:
     from smtpx.message.results import (
         AuthenticationResults,
         MethodResult,
+        remove_forged_results,
     )
     from smtpx.net.aio_dns import AsyncDNSResolver
     from smtpx.net.certificates import Certificate, ServerTLS, server_context
     from smtpx.net.dns import DNSFailure, DNSResolver, MailExchanger, Resolver
+    from smtpx.net.records import (
+        Answer,
+        DNSRecordResolver,
+        MXRecord,
+        RecordResolver,
+        ResolverOptions,
+    )
     from smtpx.net.tls import TLSInfo, client_context
     from smtpx.sasl.mechanism import Credentials, Identity
     from smtpx.sasl.oauth import CheckToken, TokenRefused
@@ -107,6 +115,46 @@ if TYPE_CHECKING:
     from smtpx.server.session import ConnectionInfo, Endpoints, Session, Statuses
     from smtpx.server.sockets import Listener, inherited_sockets
     from smtpx.server.transform import Transform, transform
+    from smtpx.verify.arc import (
+        ARCResult,
+        verify_arc,
+    )
+    from smtpx.verify.authentication import (
+        Authentication,
+        Origin,
+        authenticate,
+    )
+    from smtpx.verify.canonical import (
+        Canonicalization,
+    )
+    from smtpx.verify.dkim import (
+        DKIMResult,
+        verify_dkim,
+    )
+    from smtpx.verify.dmarc import (
+        DMARCPolicy,
+        DMARCRecord,
+        DMARCResult,
+        check_dmarc,
+    )
+    from smtpx.verify.hosts import (
+        IPRevResult,
+        Mailable,
+        check_iprev,
+        check_mailable,
+        is_mailable,
+    )
+    from smtpx.verify.keys import (
+        load_private_key,
+        make_key_record,
+    )
+    from smtpx.verify.signing import (
+        DKIMSigner,
+    )
+    from smtpx.verify.spf import (
+        SPFResult,
+        check_spf,
+    )
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.commands import parse_raw
@@ -129,56 +177,6 @@ if TYPE_CHECKING:
     from smtpx.wire.preamble import ProxyHeader, ProxyTLS, ProxyTLV
     from smtpx.wire.registry import Extension, ExtensionSettings, Registry
     from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
-    from smtpx.message.results import (
-        remove_forged_results,
-    )
-    from smtpx.net.records import (
-        Answer,
-        DNSRecordResolver,
-        MXRecord,
-        RecordResolver,
-        ResolverOptions,
-    )
-    from smtpx.verify.spf import (
-        SPFResult,
-        check_spf,
-    )
-    from smtpx.verify.dkim import (
-        DKIMResult,
-        verify_dkim,
-    )
-    from smtpx.verify.signing import (
-        DKIMSigner,
-    )
-    from smtpx.verify.canonical import (
-        Canonicalization,
-    )
-    from smtpx.verify.keys import (
-        load_private_key,
-        make_key_record,
-    )
-    from smtpx.verify.arc import (
-        ARCResult,
-        verify_arc,
-    )
-    from smtpx.verify.dmarc import (
-        DMARCPolicy,
-        DMARCRecord,
-        DMARCResult,
-        check_dmarc,
-    )
-    from smtpx.verify.hosts import (
-        IPRevResult,
-        Mailable,
-        check_iprev,
-        check_mailable,
-        is_mailable,
-    )
-    from smtpx.verify.authentication import (
-        Authentication,
-        Origin,
-        authenticate,
-    )
 
 
 __all__ = [
@@ -463,7 +461,11 @@ _NAMES = {
         "ResentBlock",
         "parse_message",
     ),
-    "smtpx.message.results": ("AuthenticationResults", "MethodResult", "remove_forged_results", ),
+    "smtpx.message.results": (
+        "AuthenticationResults",
+        "MethodResult",
+        "remove_forged_results",
+    ),
     "smtpx.message.reports": (
         "DeliveryAction",
         "DeliveryReport",
@@ -475,16 +477,49 @@ _NAMES = {
     "smtpx.app.event_log": ("EventLog", "log_wire"),
     "smtpx.app.prometheus": ("PrometheusEvents",),
     "smtpx.app.telemetry": ("OpenTelemetryEvents",),
-    "smtpx.net.records": ("Answer", "DNSRecordResolver", "MXRecord", "RecordResolver", "ResolverOptions", ),
-    "smtpx.verify.spf": ("SPFResult", "check_spf", ),
-    "smtpx.verify.dkim": ("DKIMResult", "verify_dkim", ),
-    "smtpx.verify.signing": ("DKIMSigner", ),
-    "smtpx.verify.canonical": ("Canonicalization", ),
-    "smtpx.verify.keys": ("load_private_key", "make_key_record", ),
-    "smtpx.verify.arc": ("ARCResult", "verify_arc", ),
-    "smtpx.verify.dmarc": ("DMARCPolicy", "DMARCRecord", "DMARCResult", "check_dmarc", ),
-    "smtpx.verify.hosts": ("IPRevResult", "Mailable", "check_iprev", "check_mailable", "is_mailable", ),
-    "smtpx.verify.authentication": ("Authentication", "Origin", "authenticate", ),
+    "smtpx.net.records": (
+        "Answer",
+        "DNSRecordResolver",
+        "MXRecord",
+        "RecordResolver",
+        "ResolverOptions",
+    ),
+    "smtpx.verify.spf": (
+        "SPFResult",
+        "check_spf",
+    ),
+    "smtpx.verify.dkim": (
+        "DKIMResult",
+        "verify_dkim",
+    ),
+    "smtpx.verify.signing": ("DKIMSigner",),
+    "smtpx.verify.canonical": ("Canonicalization",),
+    "smtpx.verify.keys": (
+        "load_private_key",
+        "make_key_record",
+    ),
+    "smtpx.verify.arc": (
+        "ARCResult",
+        "verify_arc",
+    ),
+    "smtpx.verify.dmarc": (
+        "DMARCPolicy",
+        "DMARCRecord",
+        "DMARCResult",
+        "check_dmarc",
+    ),
+    "smtpx.verify.hosts": (
+        "IPRevResult",
+        "Mailable",
+        "check_iprev",
+        "check_mailable",
+        "is_mailable",
+    ),
+    "smtpx.verify.authentication": (
+        "Authentication",
+        "Origin",
+        "authenticate",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -1,8 +1,8 @@
 """The DNS as mail needs it: TXT, MX, A, AAAA and PTR, with what failed told apart.
 
 What a domain says, that it says nothing, and that nobody could be asked are three
-answers: records, no records, and `DNSFailure`. Whoever takes a failure for "nothing" can
-be made to by an attacker who drops packets.
+answers: records, no records, and `DNSFailure`. Whoever takes a failure for "nothing"
+can be made to by an attacker who drops packets.
 
 dnspython asks, and keeps answers for as long as their time to live says, a bounded
 number of them. Who wants the hosts that a client connects to needs `smtpx.net.dns`.
@@ -201,7 +201,9 @@ class DNSRecordResolver:
         except (dns.exception.DNSException, OSError, ValueError) as error:
             # SERVFAIL, REFUSED, no answer in time, a malformed one, no network. The
             # text of dnspython's errors has no line end, and no secret.
-            raise DNSFailure(f"{kind} of {text!a}: {type(error).__name__}", is_temporary=True) from error
+            raise DNSFailure(
+                f"{kind} of {text!a}: {type(error).__name__}", is_temporary=True
+            ) from error
         is_authentic = bool(found.response.flags & dns.flags.AD) and self._is_trusted
         if found.rrset is None:
             return Answer((), is_authentic=is_authentic)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import BadSyntax
-from smtpx.net.dns import DNSFailure
 from smtpx.message.results import AuthenticationResults, MethodResult
+from smtpx.net.dns import DNSFailure
 from smtpx.verify.canonical import (
     Canonicalization,
     SignedContent,

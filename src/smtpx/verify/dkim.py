@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import BadSyntax
-from smtpx.net.dns import DNSFailure
 from smtpx.message.results import MethodResult
+from smtpx.net.dns import DNSFailure
 from smtpx.verify.canonical import SignedContent
 from smtpx.verify.keys import KeyRecord, KeyRefused, fetch_key
 from smtpx.verify.signatures import (

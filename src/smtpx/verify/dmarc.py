@@ -11,9 +11,9 @@ from enum import StrEnum, unique
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import BadAddress, BadSyntax
-from smtpx.net.dns import DNSFailure
 from smtpx.message.addresses import parse_addresses
 from smtpx.message.results import MethodResult
+from smtpx.net.dns import DNSFailure
 from smtpx.verify.tags import parse_tags
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from enum import StrEnum, unique
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import BadAddress
-from smtpx.net.dns import DNSFailure
 from smtpx.message.results import MethodResult
+from smtpx.net.dns import DNSFailure
 from smtpx.net.records import reverse_name
 from smtpx.wire.address import Mailbox
 

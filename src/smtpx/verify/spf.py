@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import BadAddress
-from smtpx.net.dns import DNSFailure
 from smtpx.message.results import MethodResult
+from smtpx.net.dns import DNSFailure
 from smtpx.wire.address import Mailbox
 
 if TYPE_CHECKING:
