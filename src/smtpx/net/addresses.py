@@ -189,7 +189,8 @@ def make_socket(endpoint: Endpoint, local_address: str | None) -> socket.socket:
     Raises:
         OSError: the system has no such family, or this host has no such address.
     """
-    sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off only where a socket says that it is TCP.
+    sock = socket.socket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setblocking(False)
         if local_address is not None:

@@ -294,7 +294,8 @@ def _has(family: int) -> bool:
 def _bind_tcp(
     listener: Listener, family: int, where: tuple[object, ...], backlog: int
 ) -> BoundSocket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off only where a socket says that it is TCP.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
             # Else a restart waits for the connections of before; on Windows it means
