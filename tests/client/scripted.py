@@ -13,7 +13,8 @@
     == TLS ==               the client must start TLS
     == TLS FAILS ==         the handshake fails for the certificate
     == TLS BREAKS ==        the connection ends in the handshake
-    == UNREADABLE ==        from here on writes fail
+    == UNREADABLE ==        the next write fails
+    == STUCK ==             the next write takes too long
 
 The client's octets are compared as one stream, so a test says what is sent; in how many
 writes is in `writes`.
@@ -102,8 +103,10 @@ class ScriptedChannel:
     async def send(self, data: bytes, *, timeout: float | None) -> None:
         assert not self.is_aborted
         assert not self.is_closed
-        if self._next() == "UNREADABLE":
-            self.steps.pop(0)
+        if self._next() in {"UNREADABLE", "STUCK"}:
+            kind = self.steps.pop(0)[0]
+            if kind == "STUCK":
+                raise TimeoutError("no progress in time")
             raise BrokenPipeError("nobody reads")
         self.writes.append(data)
         if self.mirror is not None and not self.steps:

@@ -49,7 +49,7 @@ async def send_content(
     """
     await send_blocks(link, payload, is_ascii_only=is_ascii_only)
     link.machine.end_content()
-    link.is_end_sent = True
+    link.is_end_sent = not link.is_write_broken
     await flush_content(link)
     await hear_end(link)
 
@@ -141,7 +141,7 @@ async def send_chunks(link: Link, plan: Plan) -> None:
     async with aclosing(chunks_of(plan)) as chunks:
         async for chunk, is_last in chunks:
             machine.send_chunk(chunk, is_last=is_last)
-            link.is_end_sent = is_last
+            link.is_end_sent = is_last and not link.is_write_broken
             await link.flush("data_block")
             outstanding += not is_last
             while outstanding > (0 if is_last or link.is_write_broken else ahead):

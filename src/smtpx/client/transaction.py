@@ -120,8 +120,7 @@ class _Exchange:
             for rcpt in flight:
                 machine.send(rcpt)
             tail = self._say_tail() if start + len(flight) == len(rcpts) else ""
-            timeout = link.left("data_block")
-            await link.channel.send(machine.data_to_send(), timeout=timeout)
+            await link.flush("data_block")
             if has_reset:
                 has_reset = False
                 self._check_reset(await link.next_reply("command"))
