@@ -358,7 +358,9 @@ class Bulk:
             async for chunk, is_last in chunks:
                 # In LMTP the last chunk gets several replies, unless one before it
                 # failed, so it has to be known how those went.
-                while transaction.awaits > (0 if is_last and is_lmtp else most):
+                if is_last and is_lmtp:
+                    await self._hear_all(transaction)
+                while transaction.awaits > most:
                     await self._hear()
                 if transaction.is_hopeless:
                     return
