@@ -7,19 +7,18 @@ or have been read by the client, on the first connection; later connections are 
 from __future__ import annotations
 
 import re
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpx.core import events
 from smtpx.core.config import ServerConfig
 from smtpx.core.server import ServerMachine
 from smtpx.wire.replies import Reply
+from tests.client.scripted import ScriptedRuntime
 from tests.core.machines import ANSWERED
 
 if TYPE_CHECKING:
     import random
-    import socket
     import ssl
 
     from smtpx.net.channel import Channel
@@ -51,8 +50,7 @@ class Fault:
         return self.kind.startswith("cut")
 
 
-@dataclass
-class FaultyServer:
+class FaultyServer(ScriptedRuntime):
     """What all connections share, and what came of the messages.
 
     Attributes:
@@ -60,34 +58,21 @@ class FaultyServer:
         heard: those whose 250 was read by the client whole.
     """
 
-    config: ServerConfig
-    fault: Fault | None
-    random: random.Random
-    stored: list[int] = field(default_factory=list)
-    heard: set[int] = field(default_factory=set)
-    now: float = 0.0
-    connections: list[MemoryChannel] = field(default_factory=list)
+    def __init__(
+        self, config: ServerConfig, fault: Fault | None, generator: random.Random
+    ) -> None:
+        super().__init__([])
+        self.config = config
+        self.fault = fault
+        self.random = generator
+        self.stored: list[int] = []
+        self.heard: set[int] = set()
+        self.connections: list[MemoryChannel] = []
 
-    # What a client's runtime does.
-
-    def clock(self) -> float:
-        return self.now
-
-    def lock(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
-
-    async def connect_tcp(
-        self, host: str, port: int, *, timeout: float | None, local_address: str | None
-    ) -> Channel:
+    async def connect_tcp(self, *_: object, **__: object) -> Channel:
         channel = MemoryChannel(self, None if self.connections else self.fault)
         self.connections.append(channel)
         return channel
-
-    async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:
-        raise NotImplementedError
-
-    async def wrap_socket(self, sock: socket.socket) -> Channel:
-        raise NotImplementedError
 
 
 class MemoryChannel:
