@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from smtpx.sasl.oauth import CheckToken, TokenRefused
     from smtpx.sasl.scram_keys import ScramCredentials, make_scram_credentials
     from smtpx.server.body import Body
+    from smtpx.server.delays import ErrorDelay, GreetingDelay
     from smtpx.server.events import (
         AbortedEvent,
         AuthEvent,
@@ -110,8 +111,12 @@ if TYPE_CHECKING:
         ServerEvent,
         TLSEvent,
     )
+    from smtpx.server.guards import Guard
+    from smtpx.server.limiters import MemoryRateLimiter, RedisRateLimiter
     from smtpx.server.listener import Server
     from smtpx.server.options import ServerOptions, ServerTimeouts
+    from smtpx.server.rate_guard import Counted, CountedBy, RateGuard, RateRule
+    from smtpx.server.rates import Decision, Rate, RateLimiter
     from smtpx.server.session import ConnectionInfo, Endpoints, Session, Statuses
     from smtpx.server.sockets import Listener, inherited_sockets
     from smtpx.server.transform import Transform, transform
@@ -219,6 +224,8 @@ __all__ = [
     "ConnectedEvent",
     "ConnectionInfo",
     "ConnectionLost",
+    "Counted",
+    "CountedBy",
     "Credentials",
     "DKIMResult",
     "DKIMSigner",
@@ -229,6 +236,7 @@ __all__ = [
     "DNSRecordResolver",
     "DNSResolver",
     "DataRefused",
+    "Decision",
     "DeliverBy",
     "Delivery",
     "DeliveryAction",
@@ -236,13 +244,16 @@ __all__ = [
     "Endpoints",
     "EnhancedCode",
     "Envelope",
+    "ErrorDelay",
     "ErrorEvent",
     "EventLog",
     "EventSink",
     "Extension",
     "ExtensionSettings",
     "ForwardedSource",
+    "GreetingDelay",
     "GreetingRefused",
+    "Guard",
     "HelloEvent",
     "HelloRefused",
     "IPRevResult",
@@ -256,6 +267,7 @@ __all__ = [
     "MailOptions",
     "Mailable",
     "Mailbox",
+    "MemoryRateLimiter",
     "MessageAborted",
     "MessageEvent",
     "MessageTooLarge",
@@ -279,6 +291,10 @@ __all__ = [
     "ProxyHeader",
     "ProxyTLS",
     "ProxyTLV",
+    "Rate",
+    "RateGuard",
+    "RateLimiter",
+    "RateRule",
     "RcptEvent",
     "RcptOptions",
     "Recipient",
@@ -286,6 +302,7 @@ __all__ = [
     "RecipientResult",
     "RecipientsRefused",
     "RecordResolver",
+    "RedisRateLimiter",
     "Refuse",
     "RefusedEvent",
     "Registry",
@@ -446,6 +463,26 @@ _NAMES = {
         "TLSEvent",
     ),
     "smtpx.server.listener": ("Server",),
+    "smtpx.server.guards": ("Guard",),
+    "smtpx.server.rates": (
+        "Decision",
+        "Rate",
+        "RateLimiter",
+    ),
+    "smtpx.server.limiters": (
+        "MemoryRateLimiter",
+        "RedisRateLimiter",
+    ),
+    "smtpx.server.rate_guard": (
+        "Counted",
+        "CountedBy",
+        "RateGuard",
+        "RateRule",
+    ),
+    "smtpx.server.delays": (
+        "ErrorDelay",
+        "GreetingDelay",
+    ),
     "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),
     "smtpx.server.session": ("ConnectionInfo", "Endpoints", "Session", "Statuses"),
     "smtpx.server.sockets": ("Listener", "inherited_sockets"),

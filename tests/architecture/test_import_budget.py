@@ -13,7 +13,7 @@ import smtpx
 OPTIONAL = {
     *("aiofastnet", "argon2", "bcrypt", "click", "cryptography", "pwdlib", "pytest"),
     *("rich", "spftrace", "uvloop", "winloop", "dns", "idna"),
-    *("prometheus_client", "opentelemetry"),
+    *("prometheus_client", "opentelemetry", "throttled", "redis"),
 }
 HEAVY = {"asyncio", "concurrent", "email", "logging", "socket", "ssl", "threading"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from smtpx.core.config import ServerConfig
@@ -157,3 +159,44 @@ def test_gateways_have_verbs_of_their_own() -> None:
     assert config.for_gateway(verbs) is trusted
     assert config.for_gateway(frozenset()) is config
     assert config.extensions == {"DSN"}
+
+
+@pytest.mark.parametrize(
+    ("is_tls", "is_local", "offered"),
+    [
+        (False, False, ()),
+        (True, False, ("PLAIN", "LOGIN", "PROOF")),
+        (False, True, ("PLAIN", "LOGIN", "PROOF")),
+    ],
+)
+def test_auth_may_need_tls_whatever_it_shows(
+    is_tls: bool, is_local: bool, offered: tuple[str, ...]
+) -> None:
+    config = ServerConfig(
+        hostname="mx.test",
+        mechanisms=MECHANISMS,
+        plaintext_mechanisms=frozenset({"LOGIN"}),
+        requires_tls_for_auth=True,
+    )
+    assert config.offered_mechanisms(is_tls=is_tls, is_local=is_local) == offered
+    distrusting = dataclasses.replace(config, trusts_local_clients=False)
+    names = distrusting.offered_mechanisms(is_tls=is_tls, is_local=is_local)
+    assert names == (offered if is_tls else ())
+
+
+@pytest.mark.parametrize("is_all", [True, False])
+def test_a_network_in_which_nobody_listens(is_all: bool) -> None:
+    config = ServerConfig(
+        hostname="mx.test",
+        mechanisms=MECHANISMS,
+        requires_auth=True,
+        requires_tls=is_all,
+        requires_tls_for_auth=not is_all,
+    )
+    assert config.offered_mechanisms(is_tls=False, is_local=False) == ()
+    free = config.without_tls
+    assert free.offered_mechanisms(is_tls=False, is_local=False) == tuple(MECHANISMS)
+    assert not free.requires_tls
+    # Nothing else is loosened, and it is made once.
+    assert free.requires_auth
+    assert config.without_tls is free

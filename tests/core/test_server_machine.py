@@ -970,3 +970,58 @@ def test_one_reply_for_each_command(verbs: list[str]) -> None:
             started.machine.tls_started()
         else:
             assert len(started.codes(LINES[verb])) == 1
+
+
+# --- What is no fault of a client. ---
+
+FLOOD = Reply(450, "4.7.28", "too many recipients; retry after 9 seconds")
+
+
+def test_recipients_that_must_wait_do_not_lose_the_others() -> None:
+    answers: list[Reply | None] = [None, *[FLOOD] * 5]
+
+    def next_answer(machine: ServerMachine, _event: object) -> None:
+        machine.answer(answers.pop(0))
+
+    started = ready(limited(max_errors=3), {events.RcptReceived: next_answer})
+    codes = started.codes(ENVELOPE + b"RCPT TO:<c@mx.test>\r\n" * 5)
+    assert codes == [250, 250, *[450] * 5]
+    assert started.machine.errors == 0
+    assert started.codes(b"DATA\r\nhi\r\n.\r\n") == [354, 250]
+
+
+def test_a_flood_without_an_accepted_recipient_ends() -> None:
+    started = ready(limited(max_errors=3), {events.RcptReceived: FLOOD})
+    codes = started.codes(ENVELOPE + b"RCPT TO:<c@mx.test>\r\n" * 2)
+    assert codes == [250, 450, 450, 421]
+
+
+def test_a_flood_of_messages_ends() -> None:
+    started = ready(limited(max_errors=3), {events.MailReceived: FLOOD})
+    assert started.codes(b"MAIL FROM:<a@c.test>\r\n" * 3) == [450, 450, 421]
+
+
+def test_other_refusals_after_a_recipient_are_faults() -> None:
+    refusal = Reply(450, "4.7.1", "greylisted")
+    answers: list[Reply | None] = [None, *[refusal] * 3]
+
+    def next_answer(machine: ServerMachine, _event: object) -> None:
+        machine.answer(answers.pop(0))
+
+    started = ready(limited(max_errors=3), {events.RcptReceived: next_answer})
+    codes = started.codes(ENVELOPE + b"RCPT TO:<c@mx.test>\r\n" * 3)
+    assert codes == [250, 250, 450, 450, 421]
+
+
+def test_too_many_domains_are_no_fault() -> None:
+    started = ready(limited(max_recipient_domains=1, max_errors=3))
+    codes = started.codes(ENVELOPE + b"RCPT TO:<c@mx2.test>\r\n" * 5 + b"NOOP\r\n")
+    assert codes == [250, 250, *[452] * 5, 250]
+
+
+def test_errors_are_counted_up_to_the_next_message() -> None:
+    started = ready()
+    started.say(b"BOGUS\r\n" * 2)
+    assert started.machine.errors == 2
+    started.say(ENVELOPE + b"DATA\r\nhi\r\n.\r\n")
+    assert started.machine.errors == 0

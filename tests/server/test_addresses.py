@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from smtpx.server.listener import Server
 from smtpx.server.session import Session
 from tests.server.conftest import Run
-from tests.server.peers import serve
+from tests.server.peers import recorder, serve
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,19 @@ def test_a_server_tells_where_it_listens(run: Run) -> None:
 
     run(scenario())
     assert repr(Server(Session)) == "<Server not listening, 0 connections>"
+
+
+@pytest.mark.parametrize("is_inherited", [False, True])
+def test_replies_are_not_held_back(run: Run, is_inherited: bool) -> None:
+    async def scenario() -> None:
+        inherited = socket.socket()
+        inherited.bind(("127.0.0.1", 0))
+        address = inherited if is_inherited else "127.0.0.1:0"
+        async with serve(recorder(), address) as served:
+            await served.ready()
+            (connection,) = served.server._connections
+            accepted = connection._transport.get_extra_info("socket")
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        inherited.close()
+
+    run(scenario())

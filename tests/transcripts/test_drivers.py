@@ -157,12 +157,15 @@ def test_client_that_differs(
         ("max_dinners=3", "there is no such option"),
         ("max_recipients=few", "that is no number"),
         ("lmtp=perhaps", "write a bare name, =yes or =no"),
+        ("greeting_delay=long", "that is no number"),
+        ("rate=messages", "write messages:2/hour"),
+        ("rate=letters:2/hour", "write messages:2/hour"),
     ],
 )
 def test_settings_that_do_not_exist(setting: str, problem: str) -> None:
     transcript = parse_transcript(f"# rule\nwith {setting}\nS: 220\n", "x.txt")
     with pytest.raises(TranscriptError) as caught:
-        play(transcript, "whole")
+        play(transcript, drivers_for(transcript)[0])
     name = setting.partition("=")[0]
     assert str(caught.value) == f"x.txt:2: with {name}: {problem}"
 
@@ -173,6 +176,7 @@ def test_settings_that_do_not_exist(setting: str, problem: str) -> None:
         ("S: 220", ["whole", "octets", "pipelined", "asyncio"]),
         ("with one-segment\nS: 220", ["whole", "pipelined", "asyncio"]),
         ("S: 220\n== WAIT 1s ==", ["asyncio"]),
+        ("with greeting_delay=1s\nS: 220", ["asyncio"]),
         ("client noop\nS: 220", [*SERVER_DRIVERS, *CLIENT_DRIVERS]),
         ("for client\nclient noop\nS: 220", CLIENT_DRIVERS),
         ("for server\nclient noop\nS: 220", SERVER_DRIVERS),

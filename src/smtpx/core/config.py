@@ -49,6 +49,8 @@ class ServerConfig:
         offers_starttls: STARTTLS is advertised while the session is in plaintext.
         requires_tls: nothing but NOOP, EHLO, STARTTLS and QUIT without TLS (RFC 3207
             section 4).
+        requires_tls_for_auth: no AUTH without TLS, not even by a mechanism that shows
+            no password; but for clients that ``trusts_local_clients`` is about.
         requires_auth: no MAIL before a successful AUTH (RFC 4954 section 6).
     """
 
@@ -67,6 +69,7 @@ class ServerConfig:
     trusts_local_clients: bool = True
     offers_starttls: bool = False
     requires_tls: bool = False
+    requires_tls_for_auth: bool = False
     requires_auth: bool = False
 
     def for_gateway(self, verbs: frozenset[str]) -> ServerConfig:
@@ -92,6 +95,8 @@ class ServerConfig:
         if self.requires_tls and not is_tls:
             return ()  # AUTH would be refused like everything else
         protected = is_tls or (is_local and self.trusts_local_clients)
+        if self.requires_tls_for_auth and not protected:
+            return ()
         return tuple(
             name
             for name, mechanism in self.mechanisms.items()
@@ -152,6 +157,16 @@ class ServerConfig:
             now: the minute in which the session began, if anybody knows.
         """
         return self._ehlo_reply(text, is_tls, is_local, is_authenticated, now)
+
+    @cached_property
+    def without_tls(self) -> ServerConfig:
+        """The settings for a client of a network in which nobody listens."""
+        return replace(
+            self,
+            requires_tls=False,
+            requires_tls_for_auth=False,
+            plaintext_mechanisms=frozenset(self.mechanisms),
+        )
 
     @cached_property
     def greeting(self) -> Reply:

@@ -184,8 +184,6 @@ class ServerMachine(ServerGateway):
         self._line_limit = max(limits.max_command_octets, limits.max_auth_octets)
         # No line up to here is over any limit, its CRLF counted in.
         self._short_line = min(limits.max_command_octets, limits.max_auth_octets) - 2
-        # Whether some commands may have to wait for TLS or AUTH.
-        self._is_gated = config.requires_tls or config.requires_auth
         self._command_count = 0
         self._transactions = 0
         super().__init__(config, is_tls=is_tls, is_local=is_local, trace=trace)
@@ -193,7 +191,10 @@ class ServerMachine(ServerGateway):
 
     def _begin(self, *, is_tls: bool) -> None:
         super()._begin(is_tls=is_tls)
-        self._grammar = self._config.grammar(
+        config = self._config
+        # Whether some commands may have to wait for TLS or AUTH.
+        self._is_gated = config.requires_tls or config.requires_auth
+        self._grammar = config.grammar(
             is_tls=is_tls, is_local=self.is_local, now=self._now
         )
         # What an answer is about, while one is awaited.

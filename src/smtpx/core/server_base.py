@@ -23,7 +23,7 @@ from smtpx.core.events import (
 )
 from smtpx.core.states import SERVER_TRANSITIONS, ServerState, ServerTrigger
 from smtpx.wire import replies
-from smtpx.wire.replies import Reply
+from smtpx.wire.replies import EnhancedCode, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,10 @@ Stepped: TypeAlias = Event | Literal[Again.AGAIN] | None
 
 # Events that are still true when the session is over.
 _INFORMING: Final = (AuthRefused, CommandAnswered, CommandRefused, MessageAborted)
+
+# What refuses a recipient that another transaction may have, or a later one.
+_REST_LATER: Final = (replies.TOO_MANY_RECIPIENTS, replies.TOO_MANY_DOMAINS)
+_MAIL_FLOOD: Final = EnhancedCode(4, 7, 28)
 
 _CONTENT: Final = frozenset({ServerState.DATA, ServerState.CHUNK})
 
@@ -145,6 +149,11 @@ class ServerBase:
     # ------------------------------------------------------------ for the layer above
 
     @property
+    def errors(self) -> int:
+        """How many commands were refused since a message was accepted last."""
+        return self._errors
+
+    @property
     def is_waiting(self) -> bool:
         """Whether an event waits for its answer."""
         return self._pending is not None
@@ -228,14 +237,23 @@ class ServerBase:
 
     def _respond(self, reply: Reply) -> None:
         """Send the reply to a command; errors are counted, and 421 ends the session."""
-        # A client that is told to send the rest in another transaction does no wrong.
-        if reply.code >= 400 and reply is not replies.TOO_MANY_RECIPIENTS:
+        if reply.code >= 400 and not self._is_no_fault(reply):
             self._errors += 1
             if self._errors >= self._limits.max_errors and reply.code != 421:
                 reply = replies.TOO_MANY_ERRORS
         self._out.append(reply.encode())
         if reply.code == 421:
             self._end(reply.text)
+
+    def _is_no_fault(self, reply: Reply) -> bool:
+        """Tell whether a client was told to send the rest of its recipients later.
+
+        If that counted, the tenth would end the session, and with it the transaction
+        of those that were accepted: one to a thousand would never be delivered.
+        """
+        return reply in _REST_LATER or (
+            reply.enhanced == _MAIL_FLOOD and self.state is ServerState.RCPT
+        )
 
     def _grant(self, reply: Reply | None, default: Reply) -> bool:
         """Send an answer that came from above; tell whether it grants the command."""

@@ -117,6 +117,12 @@ class Connection(Pump):
 
     async def _call_reset(self, _work: Reset) -> None:
         await self._ask(_reset, None)
+        self._watch_linger()
+
+    def _watch_linger(self) -> None:
+        """Watch the end, if a hook that ran into it was watched in its place."""
+        if self._linger_until is not None:
+            self._watchdog.arm()
 
     async def _call_closed(self, _work: Closed) -> None:
         try:
@@ -170,9 +176,13 @@ class Connection(Pump):
             return
         answers: list[object] = []
         call = question_call(question)
+        guard = self._guarded.authenticating
 
-        async def ask(session: Session, question: Question) -> None:
-            answers.append(await call(session, question))
+        async def ask(session: Session, question: Question) -> object:
+            refusal = None if guard is None else await guard(session, question)
+            if refusal is None:
+                answers.append(await call(session, question))
+            return refusal
 
         reply = await self._ask(ask, question)
         if answers and self._machine.is_waiting:
@@ -180,6 +190,14 @@ class Connection(Pump):
         else:
             # What the hook raised, but for a refusal, is a check that failed.
             self._answer(None if reply is replies.LOCAL_ERROR else reply)
+
+    async def _call_auth_refused(self, event: AuthRefused) -> None:
+        """Tell the guards; whatever they make of it, the client has its reply."""
+        self._log_auth_refused(event)
+        call = self._guarded.auth_refused
+        if call is not None:
+            await self._ask(call, event)
+            self._watch_linger()
 
     def _describe(self, question: DescribeSession) -> SessionFacts:
         return describe_session(
@@ -291,6 +309,7 @@ class Connection(Pump):
     # The coroutine for each kind of work that needs one.
     _CALLERS: ClassVar[Mapping[type, Callable[[Any, Any], Awaitable[None]]]] = {
         AuthQuestion: _call_auth,
+        AuthRefused: _call_auth_refused,
         StartTLSRequested: _call_starttls,
         XClientReceived: _call_xclient,
         Deliver: _call_data,

@@ -100,10 +100,6 @@ class ConnectionCounts:
             _take(self._by_host, host)
             _take(self._by_network, self._network_of(host))
 
-    def is_unlimited(self, host: str | None) -> bool:
-        """Tell whether an address is in ``unlimited_networks``."""
-        return host in self._unlimited
-
     def _count(self, host: str) -> Reply | None:
         """Count a connection of an address, or tell why it may not stay."""
         options = self._options

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from smtpx.net.certificates import ServerTLS
 from smtpx.server.counts import ConnectionCounts
+from smtpx.server.guards import close_guards
 from smtpx.server.options import ServerOptions
 from smtpx.server.post import Post
 from smtpx.server.pump import Pump
@@ -150,6 +151,7 @@ class Server:
         for connection in tuple(self._connections):
             connection.abort()
         await self._wait_gone()
+        await close_guards(self.options.guards)
 
     async def shutdown(self, grace: float) -> None:
         """Stop gently: idle clients get 421 4.3.2, transactions under way may finish.

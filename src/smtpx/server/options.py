@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from smtpx.net.certificates import ServerTLS
     from smtpx.sasl.mechanism import ServerMechanism
+    from smtpx.server.delays import ErrorDelay, GreetingDelay
+    from smtpx.server.guards import Guard
 
 __all__ = ["ServerOptions", "ServerTimeouts"]
 
@@ -78,6 +80,10 @@ class ServerOptions:
             certificates and be reloaded.
         implicit_tls: TLS from the first octet (RFC 8314 section 3); else STARTTLS.
         require_tls: refuse all but EHLO, NOOP, STARTTLS and QUIT in plaintext.
+        require_tls_for_auth: refuse AUTH in plaintext, also by mechanisms that show no
+            password. What ``local_plaintext_auth`` allows is allowed.
+        plaintext_networks: clients that may do without TLS what others may not: show a
+            password, use AUTH, or anything. Networks in which nobody listens.
         require_auth: refuse MAIL before authentication.
         auth_mechanisms: the SASL mechanisms to offer, in this order, when the session
             class can answer them: when it overrides ``check_password``,
@@ -125,7 +131,12 @@ class ServerOptions:
         xforward_networks: gateways that may say where a message came from, with
             XFORWARD.
         unlimited_networks: clients to whom no limit on connections applies, but that in
-            all.
+            all, whom nothing delays, and about whom no guard is asked. By default those
+            of this machine; clients of unix sockets always are like these.
+        greeting_delay: greet late, and refuse clients that talk before; by default not.
+        error_delay: answer late what is refused; by default at once.
+        guards: are asked about each client before its session is: `RateGuard`, and
+            those that you write.
         read_ahead_octets: how much of a message is held for a handler that lags.
         backlog: connections that wait for ``accept``.
         wire_log: gets the id of a session and a line of its dialogue, secrets hidden.
@@ -138,6 +149,8 @@ class ServerOptions:
     tls: ssl.SSLContext | ServerTLS | None = None
     implicit_tls: bool = False
     require_tls: bool = False
+    require_tls_for_auth: bool = False
+    plaintext_networks: tuple[str, ...] = ()
     require_auth: bool = False
     auth_mechanisms: tuple[str, ...] = DEFAULT_SERVER_MECHANISMS
     extra_mechanisms: Mapping[str, type[ServerMechanism]] = field(default_factory=dict)
@@ -166,17 +179,23 @@ class ServerOptions:
     xclient_networks: tuple[str, ...] = ()
     xforward_networks: tuple[str, ...] = ()
     unlimited_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    greeting_delay: GreetingDelay | None = None
+    error_delay: ErrorDelay | None = None
+    guards: tuple[Guard, ...] = ()
     read_ahead_octets: int = 65_536
     backlog: int = 1_024
     wire_log: Callable[[str, str], None] | None = None
     events: EventSink | tuple[EventSink, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.tls is None and (self.implicit_tls or self.require_tls):
+        if self.tls is None and (
+            self.implicit_tls or (self.require_tls and not self.plaintext_networks)
+        ):
             message = "implicit_tls and require_tls need tls: an ssl.SSLContext"
             raise ValueError(message)
         # These raise ValueError on a wrong one, now and not later.
         Networks(self.unlimited_networks)
+        Networks(self.plaintext_networks)
         TrustedNetworks(self.proxy_networks)
         TrustedNetworks(self.xclient_networks)
         TrustedNetworks(self.xforward_networks)

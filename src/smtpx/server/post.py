@@ -15,7 +15,9 @@ from smtpx.net.channel import format_address
 from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.server.accept import Acceptor
 from smtpx.server.connection import Connection
-from smtpx.server.observed import ObservedConnection
+from smtpx.server.guards import UNGUARDED, Guarded, guard_with, tell_ended
+from smtpx.server.networks import Networks
+from smtpx.server.patience import connection_class
 from smtpx.server.proxied import Gateways, read_proxy_header
 from smtpx.server.questions import can_answer
 from smtpx.server.sockets import BoundSocket, Listener, bind_listener
@@ -84,9 +86,11 @@ class Post:
         self.gateways = Gateways(options)
         self.opened = owner.opened
         self.moved = owner.moved
-        self.ended = owner.ended
-        # Who is not watched has no part in it, not even a question.
-        self._kind = ObservedConnection if options.event_sinks else Connection
+        self._owner = owner
+        self._kind = connection_class(options)
+        self._guarded = guard_with(options.guards)
+        self._unlimited = Networks(options.unlimited_networks)
+        self._plaintext = Networks(options.plaintext_networks)
         self._listener = listener
         self._bound: list[BoundSocket] = []
         self._acceptors: list[Acceptor] = []
@@ -153,6 +157,46 @@ class Post:
         if config is None:
             config = self._configs[session] = self._make_config(session)
         return config
+
+    def ended(self, connection: Pump) -> None:
+        """Count a connection no more.
+
+        Args:
+            connection: whose session has ended.
+        """
+        self._owner.ended(connection)
+        tell_ended(self.options.guards, connection.info)
+
+    def guarded(self, info: ConnectionInfo) -> Guarded:
+        """Return what guards change for a client.
+
+        Args:
+            info: facts about the client.
+        """
+        return UNGUARDED if self.is_trusted(info) else self._guarded
+
+    def is_trusted(self, info: ConnectionInfo) -> bool:
+        """Tell whether nothing guards against a client.
+
+        Args:
+            info: facts about it.
+        """
+        # One whose address nobody knows has none either, and is not trusted.
+        return info.is_unix or info.peer_host in self._unlimited
+
+    def needs_no_tls(self, info: ConnectionInfo) -> bool:
+        """Tell whether a client may do anything in plaintext.
+
+        Args:
+            info: facts about it.
+        """
+        if info.peer_host not in self._plaintext:
+            return False
+        # A gateway that speaks for it has to be where nobody listens, too.
+        gateway = info.original
+        return (
+            gateway is None or gateway.is_unix or gateway.peer_host in self._plaintext
+        )
 
     # ------------------------------------------------------------------------- inside
 
@@ -268,5 +312,6 @@ class Post:
             trusts_local_clients=options.local_plaintext_auth,
             offers_starttls=options.tls is not None and not options.implicit_tls,
             requires_tls=options.require_tls,
+            requires_tls_for_auth=options.require_tls_for_auth,
             requires_auth=options.require_auth,
         )

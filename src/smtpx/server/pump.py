@@ -39,13 +39,13 @@ from smtpx.errors import MessageAborted as MessageCutOff
 from smtpx.errors import Refuse
 from smtpx.server.body import Body
 from smtpx.server.ends import describe_connection, tls_info
+from smtpx.server.guards import UNGUARDED, Guarded
 from smtpx.server.proxied import come_through, is_private
 from smtpx.server.session import ConnectionInfo, Session
 from smtpx.server.watchdog import Deadline, Watchdog
 from smtpx.server.work import (
     CLOSED,
     DELIVER,
-    HOOK_CALLS,
     RESET,
     Closed,
     HookCall,
@@ -126,6 +126,18 @@ class Host(Protocol):
         """Take note that it is another client's; return a reply to turn it away."""
         ...
 
+    def guarded(self, info: ConnectionInfo) -> Guarded:
+        """Return what guards change for a client."""
+        ...
+
+    def needs_no_tls(self, info: ConnectionInfo) -> bool:
+        """Tell whether a client may do anything in plaintext."""
+        ...
+
+    def is_trusted(self, info: ConnectionInfo) -> bool:
+        """Tell whether nothing guards against a client."""
+        ...
+
     def ended(self, connection: Pump) -> None:
         """Take note that it is gone."""
         ...
@@ -147,9 +159,11 @@ class Pump(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_calls",
         "_context",
         "_end_reason",
         "_ended_transactions",
+        "_guarded",
         "_hook_cancellations",
         "_hook_since",
         "_host",
@@ -215,6 +229,8 @@ class Pump(asyncio.Protocol):
         self._hook_cancellations = 0
         self._is_aborted = False
         self._is_abandoned = False
+        self._guarded = UNGUARDED
+        self._calls = UNGUARDED.calls
         self.awaits_header = False
         self.is_made = False
         self.handshake: asyncio.Task[object] | None = None
@@ -294,7 +310,7 @@ class Pump(asyncio.Protocol):
             self._machine.close(refusal, refusal.text)
         if self._is_aborted:
             self.abort()
-        self._advance()
+        self._greet()
 
     def data_received(self, data: bytes) -> None:
         """Take octets of the client."""
@@ -394,6 +410,10 @@ class Pump(asyncio.Protocol):
         self._transport.abort()
 
     # ----------------------------------------------------------------- the pump
+
+    def _greet(self) -> None:
+        """Begin with a client that has just connected."""
+        self._advance()
 
     def _advance(self) -> None:
         """Handle all that can be handled; start or wake the pump for the rest."""
@@ -515,7 +535,7 @@ class Pump(asyncio.Protocol):
         try:
             while work is not None:
                 kind = type(work)
-                call = HOOK_CALLS.get(kind)
+                call = self._calls.get(kind)
                 if call is None:
                     await self._CALLERS[kind](self, work)
                 elif self._machine.is_waiting:
@@ -852,7 +872,8 @@ class Pump(asyncio.Protocol):
     def _config_now(self) -> ServerConfig:
         """Return the settings for this session and its client."""
         verbs = self._host.gateways.verbs_of(self.info)
-        return self._host.config_for(type(self._session)).for_gateway(verbs)
+        config = self._host.config_for(type(self._session)).for_gateway(verbs)
+        return config.without_tls if self._host.needs_no_tls(self.info) else config
 
     def _open_session(self) -> bool:
         """Make a session object; without one the client has to be turned away."""
@@ -864,7 +885,11 @@ class Pump(asyncio.Protocol):
             self._report("no session could be made", error)
             session, is_made = Session(self.info), False
             overridden = overridden_by(Session)
-        self._session, self._overridden = session, overridden
+        # For this client: a gateway may have told who it is.
+        self._guarded = guarded = self._host.guarded(self.info)
+        self._calls = guarded.calls
+        self._session = session
+        self._overridden = overridden | guarded.kinds if guarded.kinds else overridden
         return is_made
 
 

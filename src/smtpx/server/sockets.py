@@ -172,6 +172,7 @@ async def bind_listener(listener: Listener, backlog: int) -> list[BoundSocket]:
     address = listener.address
     if isinstance(address, socket.socket):
         address.setblocking(False)
+        _send_at_once(address)
         address.listen(backlog)
         name = format_address(address.getsockname())
         return [BoundSocket(address, name, listener, is_ours=False)]
@@ -196,6 +197,16 @@ async def bind_listener(listener: Listener, backlog: int) -> list[BoundSocket]:
     if not made:
         raise OSError(errno.EADDRNOTAVAIL, f"{address} has no usable address")
     return made
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    """Hold back no segment for an acknowledgement (Nagle); accepted sockets inherit it.
+
+    A second reply would come 40 ms late. asyncio sees to it only where a socket was
+    made with the number of its protocol, which many are not.
+    """
+    if sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def parse_address(address: str) -> tuple[str | None, int]:
@@ -297,6 +308,7 @@ def _bind_tcp(
     # asyncio switches Nagle's algorithm off only where a socket says that it is TCP.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
+        _send_at_once(sock)
         if os.name == "posix":
             # Else a restart waits for the connections of before; on Windows it means
             # that somebody else may take the port.

@@ -3,8 +3,9 @@ r"""The ``with`` lines of a transcript, as the options of a server.
 ``with`` names a field of `smtpx.ServerOptions`, `smtpx.Limits` or, with ``_timeout``
 behind it, `smtpx.ServerTimeouts`, or a field of `smtpx.ExtensionSettings`. A bare name
 switches on, ``name=no`` off, ``name=none`` takes a limit away. Beside them there are
-``tls`` (STARTTLS is offered), ``vrfy``, ``extension=KEYWORD``, and ``verb=VERB`` for a
-verb that a user registers.
+``tls`` (STARTTLS is offered), ``vrfy``, ``extension=KEYWORD``, ``verb=VERB`` for a verb
+that a user registers, ``greeting_delay=6s`` with ``early_talkers=421`` for what these
+get, ``error_delay=1s``, and ``rate=messages:2/hour``, which counts in memory.
 
 >>> from smtpx.testing.transcripts import parse_transcript
 >>> transcript = parse_transcript("# a rule\nwith lmtp max_recipients=2\nC: NOOP\n")
@@ -17,11 +18,15 @@ from __future__ import annotations
 
 import dataclasses
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from smtpx.core.limits import Limits
+from smtpx.server.delays import ErrorDelay, GreetingDelay
+from smtpx.server.limiters import MemoryRateLimiter
 from smtpx.server.options import ServerOptions, ServerTimeouts
+from smtpx.server.rate_guard import Counted, RateGuard, RateRule
+from smtpx.server.rates import Rate
 from smtpx.testing.steps import Setting, Transcript, TranscriptError
 from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension, ExtensionSettings
@@ -67,10 +72,8 @@ def server_options(
             options["tls"] = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         elif name in {"vrfy", "extension"}:
             extensions.add((setting.value or name).upper())
-        elif name == "verb":
-            verb = parse_raw(setting.value or "")
-            row = Extension(verb.verb, "the transcript", verbs=(verb,))
-            options["registry"] = DEFAULT_REGISTRY.with_extension(row)
+        elif name in _OWN_WAYS:
+            _OWN_WAYS[name](transcript, setting, options)
         elif name in _EXTENSION_SETTINGS:
             extension_settings[name] = _extension_setting(transcript, setting)
         elif name in _LIMITS:
@@ -122,12 +125,55 @@ def _option(transcript: Transcript, setting: Setting) -> object:
     if name == "plaintext_auth":
         return frozenset((value or "").split(","))
     if name == "auth_mechanisms" or name.endswith("_networks"):
-        return tuple((value or "").split(","))
+        return () if value == "none" else tuple((value or "").split(","))
     if name == "hostname":
         return value
     if value not in _SWITCHES:
         raise _error(transcript, setting, "write a bare name, =yes or =no")
     return _SWITCHES[value]
+
+
+def _register_verb(_: Transcript, setting: Setting, options: dict[str, Any]) -> None:
+    verb = parse_raw(setting.value or "")
+    row = Extension(verb.verb, "the transcript", verbs=(verb,))
+    options["registry"] = DEFAULT_REGISTRY.with_extension(row)
+
+
+def _delay_greeting(
+    transcript: Transcript, setting: Setting, options: dict[str, Any]
+) -> None:
+    field = {"greeting_delay": "seconds", "early_talkers": "code"}[setting.name]
+    value = _number(transcript, setting, int if field == "code" else float)
+    given = options.get("greeting_delay", GreetingDelay())
+    options["greeting_delay"] = dataclasses.replace(given, **{field: value})
+
+
+def _delay_errors(
+    transcript: Transcript, setting: Setting, options: dict[str, Any]
+) -> None:
+    options["error_delay"] = ErrorDelay(_number(transcript, setting, float) or 0.0)
+
+
+def _hold_to_rate(
+    transcript: Transcript, setting: Setting, options: dict[str, Any]
+) -> None:
+    counted, _, rate = (setting.value or "").partition(":")
+    try:
+        rule = RateRule(Counted[counted.upper()], Rate.parse(rate))
+    except (KeyError, ValueError):
+        raise _error(transcript, setting, "write messages:2/hour") from None
+    guard = RateGuard(MemoryRateLimiter(), [rule])
+    options["guards"] = (*options.get("guards", ()), guard)
+
+
+# Settings that are not written as the option is.
+_OWN_WAYS: Mapping[str, Callable[[Transcript, Setting, dict[str, Any]], None]] = {
+    "verb": _register_verb,
+    "greeting_delay": _delay_greeting,
+    "early_talkers": _delay_greeting,
+    "error_delay": _delay_errors,
+    "rate": _hold_to_rate,
+}
 
 
 def _error(transcript: Transcript, setting: Setting, problem: str) -> TranscriptError:

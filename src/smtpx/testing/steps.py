@@ -55,6 +55,18 @@ HOOKS = frozenset(
     }
 )
 
+# What ``with`` sets that the core of a server knows nothing of.
+_AROUND_THE_CORE = frozenset(
+    {
+        "early_talkers",
+        "error_delay",
+        "greeting_delay",
+        "plaintext_networks",
+        "rate",
+        "unlimited_networks",
+    }
+)
+
 # Enough to see how the conversation came to the line that differs.
 _CONTEXT_LINES = 8
 
@@ -290,8 +302,13 @@ class Transcript:
 
     @property
     def needs_clock(self) -> bool:
-        """Whether time passes in it, so that only a driver with a clock plays it."""
-        return any(isinstance(step, Wait) for step in self.steps)
+        """Whether only a driver with a clock plays it, and with a server around a core.
+
+        Time passes in it, or a guard is asked.
+        """
+        return any(isinstance(step, Wait) for step in self.steps) or any(
+            setting.name in _AROUND_THE_CORE for setting in self.settings
+        )
 
     @property
     def needs_tls(self) -> bool:
