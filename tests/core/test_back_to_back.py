@@ -7,9 +7,9 @@ order; what arrives is what was meant.
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -59,39 +59,50 @@ MAILBOXES: Final = st.sampled_from(
 )
 TEXT: Final = st.text(string.ascii_letters + string.digits + "+=-@.", min_size=1)
 SECONDS: Final = st.integers(1, 5_000_000)
-MAIL_OPTIONS: Final = st.builds(
+
+
+@st.composite
+def some_options(
+    draw: st.DrawFn, /, kind: Callable[..., Any], **fields: st.SearchStrategy[Any]
+) -> Any:  # noqa: ANN401 - of the kind
+    """Set few options: those that exclude each other would leave little to say."""
+    names = draw(st.lists(st.sampled_from(sorted(fields)), max_size=3, unique=True))
+    return kind(**{name: draw(fields[name]) for name in names})
+
+
+MAIL_OPTIONS: Final = some_options(
     MailOptions,
-    size=st.none() | st.integers(0, 2_000),
-    body=st.none() | st.sampled_from(BodyType),
+    size=st.integers(0, 2_000),
+    body=st.sampled_from(BodyType),
     smtputf8=st.booleans(),
-    auth=st.none() | st.just("") | st.just("a+=@c.test"),
-    return_content=st.none() | st.sampled_from(ReturnContent),
-    envelope_id=st.none() | TEXT.filter(lambda text: len(text) <= 100),
+    auth=st.just("") | st.just("a+=@c.test"),
+    return_content=st.sampled_from(ReturnContent),
+    envelope_id=TEXT.filter(lambda text: len(text) <= 100),
     requiretls=st.booleans(),
-    deliver_by=st.none() | st.builds(DeliverBy, SECONDS, st.sampled_from(ByMode)),
-    mt_priority=st.none() | st.integers(-9, 9),
-    hold_for_seconds=st.none() | SECONDS,
-    hold_until=st.none() | st.just(NOW + timedelta(days=3)),
-    solicit=st.just(()) | st.just(("org.example:ADV",)),
-    xoorg=st.none() | st.just("example.com"),
-    extra=st.just({}) | st.just({"XCOLOR": "red"}),
+    deliver_by=st.builds(DeliverBy, SECONDS, st.sampled_from(ByMode)),
+    mt_priority=st.integers(-9, 9),
+    hold_for_seconds=SECONDS,
+    hold_until=st.just(NOW + timedelta(days=3)),
+    solicit=st.just(("org.example:ADV",)),
+    xoorg=st.just("example.com"),
+    extra=st.just({"XCOLOR": "red"}),
 )
-RCPT_OPTIONS: Final = st.builds(
+RCPT_OPTIONS: Final = some_options(
     RcptOptions,
-    notify=st.just(()) | st.just((Notify.NEVER,)) | st.just((Notify.DELAY,)),
-    original_recipient=st.none()
-    | st.builds(OriginalRecipient, st.just("rfc822"), TEXT.map(lambda text: text[:99])),
-    valid_since=st.none()
-    | st.builds(
+    notify=st.just((Notify.NEVER,)) | st.just((Notify.DELAY,)),
+    original_recipient=st.builds(
+        OriginalRecipient, st.just("rfc822"), TEXT.map(lambda text: text[:99])
+    ),
+    valid_since=st.builds(
         ValidSince,
         st.datetimes(datetime(2000, 1, 1), datetime(2020, 1, 1)).map(
             lambda when: when.replace(microsecond=0, tzinfo=NOW.tzinfo)
         ),
         st.sampled_from(NoSupportAction),
     ),
-    deliver_by=st.none() | st.builds(DeliverBy, SECONDS, st.sampled_from(ByMode)),
-    mt_priority=st.none() | st.integers(-9, 9),
-    extra=st.just({}) | st.just({"XCOLOR": "blue"}),
+    deliver_by=st.builds(DeliverBy, SECONDS, st.sampled_from(ByMode)),
+    mt_priority=st.integers(-9, 9),
+    extra=st.just({"XCOLOR": "blue"}),
 )
 # No option as often as any.
 MAILS: Final = st.builds(
@@ -314,6 +325,11 @@ class Conversations(RuleBasedStateMachine):
             mechanism.succeed(None)
             assert self.server.machine.identity is not None
             assert self.server.machine.identity.mechanism == name
+
+    @precondition(lambda self: self.client.state is ClientState.READY)
+    @rule(sizes=SIZES)
+    def starttls(self, sizes: list[int]) -> None:
+        self.command(commands.StartTLS(), sizes)
 
     @precondition(lambda self: self.acknowledged)
     @rule(sizes=SIZES)
