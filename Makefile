@@ -65,6 +65,7 @@ bench: $(VENV)/.dev  ## measure
 docs: $(VENV)/.dev  ## write the generated pages again, and check the others
 	$(PY) tools/rfc.py
 	$(PY) tools/states.py
+	$(PY) tools/counterparts.py
 
 clean:  ## remove what is made
 	rm -rf $(VENV) build dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache
