@@ -29,7 +29,7 @@ def made() -> bytes:
     message["References"] = "<00@example.com> <0@example.com>"
     message.set_content("plain å\n")
     message.add_alternative("<p>html å<img src=cid:logo></p>\n", subtype="html")
-    html = message.get_payload()[1]
+    _, html = message.iter_parts()
     assert isinstance(html, EmailMessage)
     html.add_related(b"PNG", "image", "png", cid="<logo>", filename="logo.png")
     message.add_attachment(b"\x00\x01", "application", "pdf", filename="Übung.pdf")
@@ -80,10 +80,11 @@ def test_everything_of_a_message() -> None:
 def test_what_is_missing_is_empty() -> None:
     message = parse_message(b"\r\n")
     assert (message.subject, message.text, message.html) == ("", "", "")
-    assert message.from_ == message.reply_to == message.to == message.cc == ()
-    assert message.bcc == message.in_reply_to == message.references == ()
-    assert message.sender is message.date is message.message_id is None
-    assert message.attachments == message.embedded == message.resent == ()
+    for addresses in (message.from_, message.reply_to, message.to, message.cc):
+        assert addresses == ()
+    assert (message.bcc, message.in_reply_to, message.references) == ((), (), ())
+    assert (message.sender, message.date, message.message_id) == (None, None, None)
+    assert (message.attachments, message.embedded, message.resent) == ((), (), ())
     assert message.hops == 0
     assert message.defects == ("no From field", "no Date field")
 
@@ -138,7 +139,7 @@ def test_each_time_it_was_resent() -> None:
     assert last.sender == Address("", "c@x.y")
     assert last.to == (Address("", "d@x.y"),)
     assert last.message_id == "2@x.y"
-    assert before.date is before.message_id is None
+    assert (before.date, before.message_id) == (None, None)
     assert before.sender == Address("", "s@x.y")
     assert (first.cc, first.bcc) == ((Address("", "e@x.y"),), (Address("", "f@x.y"),))
     assert first.sender is None

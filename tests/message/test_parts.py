@@ -131,10 +131,10 @@ def test_limit_of_the_headers_of_parts() -> None:
     assert [len(part.header.fields) for part in root.leaves()] == [1]
 
 
-@pytest.mark.parametrize("wrong", [{"max_parts": 0}, {"max_depth": 0}])
-def test_limits_are_positive(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize(("parts", "depth"), [(0, 1), (1, 0)])
+def test_limits_are_positive(parts: int, depth: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        PartLimits(**wrong)
+        PartLimits(max_parts=parts, max_depth=depth)
 
 
 UU = b"begin 644 x\n" + binascii.b2a_uu(b"hello") + b"`\nend\n"

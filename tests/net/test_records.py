@@ -16,9 +16,9 @@ from smtpx.net.records import (
     ResolverOptions,
     reverse_name,
 )
-from smtpx.testing.dns import DNSServer
+from smtpx.testing.dns import DNSServer, Zone
 
-ZONE = {
+ZONE: Zone = {
     "example.com": [
         ("MX", "20 b.example.com"),
         ("MX", "10 A.Example.com"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import dkim
+import dkim  # type: ignore[import-untyped]  # it has no types
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -30,7 +30,8 @@ LATER = 4_000_000_000
 
 
 def lookup(name: bytes, timeout: int = 5) -> bytes:
-    return ZONE[name.decode().rstrip(".")][0][1].encode()
+    record: str = ZONE[name.decode().rstrip(".")][0][1]
+    return record.encode()
 
 
 def sealed(message: bytes, instance: int, results: bytes = b"spf=pass") -> bytes:

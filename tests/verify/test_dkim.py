@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-import dkim
+import dkim  # type: ignore[import-untyped]  # it has no types
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (

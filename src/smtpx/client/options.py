@@ -183,6 +183,9 @@ class ClientOptions:
         chunking: when to use BDAT.
         allow_undeclared_content: send 8-bit content and UTF-8 header fields also to a
             server that offers neither 8BITMIME nor SMTPUTF8. It may damage them.
+        sign: gets each message in the form in which it goes out, and returns header
+            fields to put before it, such as `DKIMSigner` does. Messages have to be in
+            memory: a signature goes first and covers all.
         registry: of the extensions whose parameters MAIL and RCPT may have.
         reply_limits: on what the server says.
         wire_log: gets every line that passes, secrets hidden.
@@ -206,6 +209,7 @@ class ClientOptions:
     pipelining: bool = True
     chunking: Chunking = Chunking.AUTO
     allow_undeclared_content: bool = False
+    sign: Callable[[bytes], bytes] | None = None
     registry: Registry = DEFAULT_REGISTRY
     reply_limits: ReplyLimits = DEFAULT_REPLY_LIMITS
     wire_log: Callable[[str], None] | None = None

@@ -9,7 +9,7 @@ before anything is sent.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
@@ -197,6 +197,8 @@ def make_plan(
         check_options(rcpt_options, offered, options.registry)
     is_utf8 = _plan_utf8(order, payload, offered, options)
     payload, body, is_ascii_only = _plan_body(order, payload, offered, options)
+    if options.sign is not None:
+        payload = _signed(payload, options.sign)
     size = payload.size if order.options.size is None else order.options.size
     _check_size(order, size, offered)
     mail_options = order.options
@@ -284,6 +286,20 @@ def _plan_body(
         if not options.allow_undeclared_content:
             raise _not_offered("8BITMIME", "content with octets over 127")
     return payload, None, not options.allow_undeclared_content
+
+
+def _signed(payload: Payload, sign: Callable[[bytes], bytes]) -> Payload:
+    """Put the fields of a signature before a message in its last form."""
+    if payload.content is None:
+        raise ValueError(
+            "only a message in memory can be signed: the signature goes first, and "
+            "covers all of it; read the file or the stream and send the bytes"
+        )
+    fields = sign(payload.content)
+    if fields and not fields.endswith(b"\r\n"):
+        raise ValueError("the option sign returns header fields, which end with CRLF")
+    content = fields + payload.content
+    return Payload(content, len(content), payload.is_eight_bit, payload.utf8_reason)
 
 
 def _check_size(order: Order, size: int | None, offered: Offered) -> None:

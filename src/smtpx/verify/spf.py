@@ -6,7 +6,9 @@ cached, its failures are failures, and the time and the number of lookups are bo
 
 from __future__ import annotations
 
+import functools
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -130,10 +132,21 @@ def _is_domain(domain: str) -> bool:
     return mailbox.literal is None and "." in domain
 
 
+@functools.cache
+def _quiet() -> None:
+    """Let spftrace 0.3.0 call re.split as Python 3.13 advises against.
+
+    Where warnings are errors, that would end a check half way.
+    """
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="spftrace")
+
+
 async def _evaluate(
     peer: str, sender: str, hello: str, lookups: _Lookups, receiver: str
 ) -> spftrace.Result:
     import spftrace  # noqa: PLC0415 - an extra
+
+    _quiet()
 
     class Transport(spftrace.BaseResolver):
         """Asks our resolver; what the library calls a subclass's one method."""
