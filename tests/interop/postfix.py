@@ -73,6 +73,20 @@ MASTER_CF = """\
 {host}:{auth_port} inet n - n - - smtpd
   -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
   -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
+{host}:{gateway_port} inet n - n - - smtpd
+  -o inet_protocols=all
+  -o smtpd_authorized_xclient_hosts=127.0.0.0/8
+  -o smtpd_authorized_xforward_hosts=127.0.0.0/8
+  -o smtpd_sasl_authenticated_header=yes
+  -o smtpd_relay_restrictions=reject_unauth_destination
+{host}:{proxy_port} inet n - n - - smtpd
+  -o smtpd_upstream_proxy_protocol=haproxy
+  -o smtpd_peername_lookup=no
+  -o smtpd_relay_restrictions=reject_unauth_destination
+{host}:{filtered_port} inet n - n - - smtpd
+  -o content_filter=filter:[{host}]:{filter_port}
+filter unix - - n - - smtp
+  -o smtp_send_xforward_command=yes
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -100,12 +114,26 @@ class Postfix:
     tls_port: int
     # Relays only for those who have authenticated.
     auth_port: int
+    # Takes XCLIENT and XFORWARD.
+    gateway_port: int
+    # Wants a PROXY header.
+    proxy_port: int
+    # Hands all mail to a filter, with XFORWARD; nobody listens there but a test.
+    filtered_port: int
+    filter_port: int
+    log: Path
     user: Maildir
     other: Maildir
 
 
+PORTS = (
+    *("port", "tls_port", "auth_port", "gateway_port", "proxy_port"),
+    *("filtered_port", "filter_port"),
+)
+
+
 def configure(
-    root: Path, files: ServerFiles, sasl_path: Path, ports: tuple[int, int, int]
+    root: Path, files: ServerFiles, sasl_path: Path, ports: dict[str, int]
 ) -> None:
     """Write the two configuration files, and make what Postfix does not make."""
     user = pwd.getpwnam(UNPRIVILEGED_USER)
@@ -123,10 +151,7 @@ def configure(
         ),
         encoding="utf-8",
     )
-    port, tls_port, auth_port = ports
-    (root / "etc" / "master.cf").write_text(
-        MASTER_CF.format(host=HOST, port=port, tls_port=tls_port, auth_port=auth_port)
-    )
+    (root / "etc" / "master.cf").write_text(MASTER_CF.format(host=HOST, **ports))
 
 
 def daemon_directory() -> str:
@@ -147,15 +172,20 @@ def running_postfix(
         files: the certificate.
         sasl_path: the socket of Dovecot's authentication service.
     """
-    ports = (free_port(), free_port(), free_port())
+    ports = {name: free_port() for name in PORTS}
     configure(root, files, sasl_path, ports)
     # Makes the queue's directories, and checks who owns what.
     check = [find_program("postfix", "postfix"), "-c", str(root / "etc"), "check"]
     subprocess.run(check, check=True)
     command = [f"{daemon_directory()}/master", "-c", str(root / "etc"), "-s"]
     with running(command, root / "log" / "output") as process:
-        for port in ports:
-            wait_until_listening((HOST, port), process, root / "log" / "maillog")
+        log = root / "log" / "maillog"
+        for name, port in ports.items():
+            if name != "filter_port":
+                wait_until_listening((HOST, port), process, log)
         yield Postfix(
-            *ports, Maildir(root / "mail" / "user"), Maildir(root / "mail" / "other")
+            user=Maildir(root / "mail" / "user"),
+            other=Maildir(root / "mail" / "other"),
+            log=log,
+            **ports,
         )
