@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from smtpx.app.event_log import EventLog, log_wire
     from smtpx.app.prometheus import PrometheusEvents
+    from smtpx.app.relay import Relay, RelaySession
     from smtpx.app.telemetry import OpenTelemetryEvents
     from smtpx.client.aio import AsyncClient, AsyncLMTPClient, asend
     from smtpx.client.aio_pool import ClientPool
@@ -306,6 +307,8 @@ __all__ = [
     "Refuse",
     "RefusedEvent",
     "Registry",
+    "Relay",
+    "RelaySession",
     "Reply",
     "ReplyLimits",
     "ReportHeader",
@@ -557,6 +560,7 @@ _NAMES = {
         "Origin",
         "authenticate",
     ),
+    "smtpx.app.relay": ("Relay", "RelaySession"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

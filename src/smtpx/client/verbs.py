@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING
 
 from smtpx.client.authentication import authenticate
@@ -21,8 +22,11 @@ from smtpx.client.plan import check_options
 from smtpx.client.results import data_refused, make_result
 from smtpx.core.client_states import ClientState
 from smtpx.errors import (
+    BadReply,
     CommandRefused,
+    ConnectionLost,
     DataRefused,
+    Delivery,
     NotSupported,
     RecipientsRefused,
     SenderRefused,
@@ -184,9 +188,7 @@ class Verbs(Opening):
         reply = await link.ask(commands.Data(), "data_start")
         if not reply.is_intermediate:
             raise data_refused(reply)
-        link.end_replies.clear()
-        await send_content(link, payload)
-        return self._result_of(link)
+        return await self._finish(link, send_content(link, payload))
 
     @exclusive
     async def bdat(self, data: bytes, *, is_last: bool = False) -> SendResult:
@@ -209,9 +211,7 @@ class Verbs(Opening):
         link.is_end_sent = is_last
         await link.flush()
         if is_last:
-            link.end_replies.clear()
-            await hear_end(link)
-            return self._result_of(link)
+            return await self._finish(link, hear_end(link))
         reply = await link.next_reply("data_block")
         if not reply.is_positive:
             raise DataRefused(
@@ -369,8 +369,19 @@ class Verbs(Opening):
         """
         return await self._require_link().ask(commands.Raw(verb.upper(), argument))
 
-    def _result_of(self, link: Link) -> SendResult:
+    async def _finish(self, link: Link, sending: Awaitable[None]) -> SendResult:
+        """Send what is left of a message, and say what became of it."""
+        link.end_replies.clear()
         is_lmtp = link.machine.is_lmtp
+        try:
+            await sending
+        except (ConnectionLost, OSError, EOFError, BadReply) as error:
+            raised = link.translate(error)
+            if isinstance(raised, ConnectionLost):
+                raised.results = tuple(self._results_at_break(link))
+            if raised is error:
+                raise
+            raise raised from error
         return make_result(self._results, link.end_replies, is_lmtp=is_lmtp)
 
     def _require_attributes(self, command: XClient | XForward) -> None:
@@ -384,6 +395,19 @@ class Verbs(Opening):
                 command=command.verb,
                 phase="command",
             )
+
+    def _results_at_break(self, link: Link) -> Iterator[RecipientResult]:
+        """Say what is known of each recipient when the connection ends too early."""
+        statuses = iter(link.end_replies if link.machine.is_lmtp else ())
+        may_have = link.delivery is Delivery.UNKNOWN
+        for result in self._results:
+            if result.is_accepted:
+                reply = next(statuses, None)
+                is_accepted = reply is not None and reply.is_positive
+                is_unknown = reply is None and may_have
+                yield RecipientResult(result.recipient, reply, is_accepted, is_unknown)
+            else:
+                yield result
 
     async def _ask(self, command: commands.Command) -> Reply:
         reply = await self._require_link().ask(command)
