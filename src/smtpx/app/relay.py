@@ -229,22 +229,54 @@ class RelaySession(Session):
     async def mail(
         self, reverse_path: Mailbox | None, options: MailOptions
     ) -> Reply | None:
-        """Begin a transaction there; connect if need be."""
+        """Begin a transaction there; connect if need be.
+
+        Args:
+            reverse_path: the sender; None for ``<>``.
+            options: the parameters; all must be offered there, but for SIZE.
+
+        Returns:
+            The reply of the next server, or 451 4.4.x.
+        """
         return await self._relayed(self._begin(reverse_path, options))
 
     async def rcpt(self, forward_path: Mailbox, options: RcptOptions) -> Reply | None:
-        """Name a recipient there."""
+        """Name a recipient there.
+
+        Args:
+            forward_path: the recipient.
+            options: the parameters.
+
+        Returns:
+            The reply of the next server, or 451 4.4.x.
+        """
         if self.relay.is_lmtp and not self.connection.is_lmtp and self._accepted:
             # The end of a message has one reply here and one for each of them there.
             return replies.TOO_MANY_RECIPIENTS
         return await self._relayed(self._say_rcpt(forward_path, options))
 
     async def data(self, body: Body) -> Reply | None:
-        """Send the content on, and return the reply to it."""
+        """Send the content on.
+
+        Args:
+            body: the content.
+
+        Returns:
+            The reply of the next server to its end, or 451 4.4.x.
+        """
         return await self._relayed(self._deliver(body, None))
 
     async def lmtp_data(self, body: Body, statuses: Statuses) -> Reply | None:
-        """Send the content on, and return the reply to each recipient."""
+        """Send the content on; from LMTP to LMTP each recipient has its own reply.
+
+        Args:
+            body: the content.
+            statuses: get the replies of the next server.
+
+        Returns:
+            Its one reply, if it speaks SMTP; else what is for those without a status
+            when the connection was lost: 451 4.4.x.
+        """
         return await self._relayed(self._deliver(body, statuses))
 
     async def reset(self) -> None:
@@ -258,7 +290,11 @@ class RelaySession(Session):
                 await self._drop()
 
     async def closed(self, reason: str) -> None:
-        """Say goodbye there."""
+        """Say goodbye there.
+
+        Args:
+            reason: why, in words for a log.
+        """
         client, self.upstream = self.upstream, None
         if client is not None:
             await client.quit()
