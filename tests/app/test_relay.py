@@ -797,6 +797,47 @@ def test_our_own_credentials() -> None:
     run(scenario())
 
 
+# --- XFORWARD. ---
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_where_a_message_came_from(is_asked: bool) -> None:
+    keywords = "250-next.test\r\n250 XFORWARD ADDR PORT PROTO HELO SOURCE"
+
+    async def scenario() -> None:
+        script = Upstream({"EHLO": keywords, "XFORWARD": "250 2.0.0 noted"})
+        async with upstream(script):
+            url = f"smtp+plain://{script.address}"
+            relay = Relay(url, options=OPTIONS, xforward=is_asked)
+            async with serve(relay) as served:
+                peer = await served.ready()
+                port = peer.writer.get_extra_info("sockname")[1]
+                for _ in range(2):
+                    assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+                script.replies = {"XFORWARD": "550 5.7.0 not you"}
+                # It is for their log, and no reason to keep a message from them.
+                assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+        told = [one for one in script.commands if one.startswith("XFORWARD")]
+        wanted = f"XFORWARD ADDR=127.0.0.1 PORT={port} PROTO=ESMTP HELO=c.test "
+        assert told == [wanted + "SOURCE=LOCAL"] * (3 if is_asked else 0)
+
+    run(scenario())
+
+
+def test_nothing_is_told_to_who_does_not_ask() -> None:
+    async def scenario() -> None:
+        script = Upstream()
+        async with upstream(script):
+            url = f"smtp+plain://{script.address}"
+            relay = Relay(url, options=OPTIONS, xforward=True)
+            async with serve(relay) as served:
+                peer = await served.ready()
+                assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+        assert "XFORWARD" not in script.verbs()
+
+    run(scenario())
+
+
 # --- TLS. ---
 
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from smtpx.client.aio import AsyncClient, AsyncLMTPClient
 from smtpx.client.options import (
@@ -44,6 +44,8 @@ from smtpx.client.options import (
 )
 from smtpx.errors import (
     AuthenticationFailed,
+    BadParameter,
+    CommandRefused,
     ConnectError,
     ConnectionLost,
     DataRefused,
@@ -59,6 +61,7 @@ from smtpx.errors import (
 )
 from smtpx.server.session import ConnectionInfo, Session, Statuses
 from smtpx.wire import replies
+from smtpx.wire.forwarded import ForwardedSource, XForward
 from smtpx.wire.options import BodyType
 from smtpx.wire.replies import Reply
 
@@ -105,6 +108,8 @@ class Relay:
         options: of the connections there: TLS, time-outs, BDAT.
         auth: our credentials there. Without them, whatever the client sends is sent by
             nobody in particular.
+        xforward: where the next server offers XFORWARD, tell it for its log where each
+            message came from (Postfix). It offers that to clients that it trusts.
         pass_auth: offer AUTH, and have the next server check the passwords of our
             clients; what they send is then sent as theirs. The mechanisms are those
             that show the password: PLAIN and LOGIN.
@@ -122,6 +127,7 @@ class Relay:
         *,
         options: ClientOptions = DEFAULT_OPTIONS,
         auth: AnyAuth | None = None,
+        xforward: bool = False,
         pass_auth: bool = False,
     ) -> None:
         if auth is not None and pass_auth:
@@ -130,6 +136,7 @@ class Relay:
         self._url = url
         self._auth = auth
         self.options = options
+        self.xforward = xforward
         self._session = AuthRelaySession if pass_auth else RelaySession
 
     def __call__(self, connection: ConnectionInfo) -> RelaySession:
@@ -348,9 +355,20 @@ class RelaySession(Session):
         self._mails += 1
         self._rcpts, self._accepted = 0, []
         options = _for_next(options, client.capabilities)
+        if self.relay.xforward:
+            await self._tell_origin(client)
         reply = await client.mail(reverse_path or "", options)
         self._is_open = True
         return reply
+
+    async def _tell_origin(self, client: AsyncClient) -> None:
+        """Say XFORWARD where it is offered; a refusal of it refuses no message."""
+        origin = _origin_of(self.connection, client.extension("XFORWARD") or ())
+        if origin.names:
+            try:
+                await client.xforward(origin)
+            except (CommandRefused, BadParameter) as error:
+                self._log(error)
 
     async def _say_rcpt(self, forward_path: Mailbox, options: RcptOptions) -> Reply:
         client = self._require_open()
@@ -436,7 +454,7 @@ class RelaySession(Session):
                 self._log(error)
             return reply
 
-    def _log(self, error: SendError) -> None:
+    def _log(self, error: Exception) -> None:
         logger.warning("%s: %r: %s", self.connection.id, self.relay, error)
 
 
@@ -472,6 +490,25 @@ def _is_used_up(error: SendError) -> bool:
     if isinstance(error, SenderRefused):
         return error.smtp_code == 421
     return not isinstance(error, PhaseTimeout)
+
+
+def _origin_of(connection: ConnectionInfo, names: tuple[str, ...]) -> XForward:
+    """Say where a message comes from, in those attributes that the server takes.
+
+    Of those that are not known nothing is said.
+    """
+    port = connection.peer.rpartition(":")[2]
+    is_local = connection.is_local
+    known: dict[str, Any] = {
+        "addr": connection.peer_host,
+        "port": int(port) if connection.peer_host and port.isdecimal() else None,
+        "proto": connection.protocol,
+        "helo": connection.hello_name,
+        "ident": connection.id,
+        "source": ForwardedSource.LOCAL if is_local else ForwardedSource.REMOTE,
+    }
+    offered = {name.lower() for name in names}
+    return XForward(**{name: known[name] for name in known if name in offered})
 
 
 def _for_next(options: MailOptions, capabilities: Capabilities) -> MailOptions:
