@@ -180,7 +180,7 @@ if TYPE_CHECKING:
         ValidSince,
     )
     from smtpx.wire.params import Parameter
-    from smtpx.wire.preamble import ProxyHeader, ProxyTLS, ProxyTLV
+    from smtpx.wire.preamble import ProxyHeader, ProxyTLS, ProxyTLV, TLVType
     from smtpx.wire.registry import Extension, ExtensionSettings, Registry
     from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
 
@@ -336,6 +336,7 @@ __all__ = [
     "TLSInfo",
     "TLSMode",
     "TLSUnavailable",
+    "TLVType",
     "Timeouts",
     "TokenRefused",
     "Transform",
@@ -424,7 +425,7 @@ _NAMES = {
         "ValidSince",
     ),
     "smtpx.wire.params": ("Parameter",),
-    "smtpx.wire.preamble": ("ProxyHeader", "ProxyTLS", "ProxyTLV"),
+    "smtpx.wire.preamble": ("ProxyHeader", "ProxyTLS", "ProxyTLV", "TLVType"),
     "smtpx.wire.registry": ("Extension", "ExtensionSettings", "Registry"),
     "smtpx.wire.replies": ("EnhancedCode", "Reply", "ReplyLimits"),
     "smtpx.sasl.mechanism": ("Credentials", "Identity"),

@@ -162,7 +162,7 @@ def test_whoever_must_send_one_and_does_not_is_dropped(
             peer = await spoken_for(served, octets)
             assert await peer.rest() in {b"", b"(reset)"}
             await until(lambda: not served.server.connections)
-        (record,) = caplog.records
+        (record,) = [one for one in caplog.records if one.name == "smtpx.server"]
         assert reason in record.getMessage()
         assert "proxy 127.0.0.1:" in record.getMessage()
 

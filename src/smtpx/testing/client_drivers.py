@@ -38,6 +38,7 @@ from smtpx.testing.steps import (
 )
 from smtpx.wire.commands import Mail, Rcpt, parse_command
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Offer
+from smtpx.wire.forwarded import Unknown, XClient, XForward
 from smtpx.wire.options import MailOptions, RcptOptions
 from smtpx.wire.params import MAIL_PARAMETERS, RCPT_PARAMETERS, parse_parameters
 from smtpx.wire.replies import Reply
@@ -261,7 +262,25 @@ def _action_call(
             require_all=require_all,
         )
     arguments = dict(action.arguments)
+    kind = _ATTRIBUTES.get(action.verb)
+    if kind is not None:
+        told = kind(**{name: _attribute(name, text) for name, text in action.arguments})
+        return lambda client: getattr(client, action.verb)(told)
     return lambda client: getattr(client, action.verb)(**arguments)
+
+
+_ATTRIBUTES: Mapping[str, Callable[..., object]] = {
+    "xclient": XClient,
+    "xforward": XForward,
+}
+_UNKNOWN = {unknown.value: unknown for unknown in Unknown}
+
+
+def _attribute(name: str, text: str) -> object:
+    """Read the value of an attribute of XCLIENT or XFORWARD."""
+    if text in _UNKNOWN:
+        return _UNKNOWN[text]
+    return int(text) if name.endswith("port") else text
 
 
 _OPTION_VALUES: Mapping[str, Callable[[str], object]] = {
