@@ -414,6 +414,51 @@ def test_a_flood_waits_once_and_is_logged_once(
     assert text.endswith("TimeoutError")
 
 
+@pytest.mark.parametrize("is_late_error", [False, True])
+def test_a_limiter_that_takes_no_cancellation(is_late_error: bool) -> None:
+    class Stubborn(Counting):
+        async def _tell(self) -> None:
+            try:
+                await asyncio.sleep(3)
+            except asyncio.CancelledError:
+                await asyncio.sleep(3)
+            if is_late_error:
+                raise OSError("late")
+
+    async def scenario() -> None:
+        limiter = Stubborn()
+        guard = RateGuard(limiter, ALL, fails_open=False)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        assert (await ask(guard, Counted.CONNECTIONS, client())).startswith("421 4.3.0")
+        assert loop.time() - begun == 0.5
+        # Nor does it hold up the end.
+        await guard.close()
+        assert loop.time() - begun == 1.0
+        assert limiter.is_closed
+        assert len(guard._asking) == 1
+        await asyncio.sleep(3)
+        assert not guard._asking
+
+    run(scenario())
+
+
+def test_a_client_that_goes_away_takes_its_question_along() -> None:
+    async def scenario() -> None:
+        limiter = Counting()
+        limiter.is_silent = True
+        guard = RateGuard(limiter, ALL)
+        asking = asyncio.create_task(ask(guard, Counted.CONNECTIONS, client()))
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+        await asyncio.sleep(0)
+        assert not guard._asking
+
+    run(scenario())
+
+
 def test_an_outage_is_logged_once_a_minute_and_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

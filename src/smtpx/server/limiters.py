@@ -7,7 +7,6 @@ servers need not agree.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -36,10 +35,6 @@ _MAX_KEYS: Final = 1_000_000
 _REDIS_SCHEMES: Final = frozenset(
     {"redis", "rediss", "unix", "redis+sentinel", "redis+cluster"}
 )
-
-#: Hits that wait for Redis at the same time, each on a connection of its own; others
-#: wait for one of these.
-_MAX_REDIS_CONNECTIONS: Final = 16
 
 
 class _ThrottledLimiter:
@@ -166,39 +161,11 @@ class RedisRateLimiter(_ThrottledLimiter):
         store = ClosingRedisStore(url, timeout)
         super().__init__(store)
         self._close = store.close
-        self._room = asyncio.Semaphore(_MAX_REDIS_CONNECTIONS)
         # Without the user and the password.
         self._shown = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
     def __repr__(self) -> str:
         return f"RedisRateLimiter({self._shown!r})"
-
-    async def hit(self, key: str, rate: Rate, cost: int = 1) -> Decision:
-        """Count a hit, if the rate allows it; see `RateLimiter`.
-
-        Args:
-            key: who does what.
-            rate: how often it may.
-            cost: how many hits it is.
-
-        Raises:
-            Exception: Redis cannot be reached, or says no.
-        """
-        async with self._room:
-            return await super().hit(key, rate, cost)
-
-    async def peek(self, key: str, rate: Rate) -> Decision:
-        """Tell what a hit would lead to, and count none; see `RateLimiter`.
-
-        Args:
-            key: who does what.
-            rate: how often it may.
-
-        Raises:
-            Exception: Redis cannot be reached, or says no.
-        """
-        async with self._room:
-            return await super().peek(key, rate)
 
     async def close(self) -> None:
         """Close the connections to Redis; the next hit makes them again."""

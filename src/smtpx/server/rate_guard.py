@@ -15,7 +15,7 @@ from smtpx.wire import replies
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from smtpx.sasl.mechanism import Identity
     from smtpx.server.rates import Decision, Rate, RateLimiter
@@ -30,6 +30,10 @@ logger = logging.getLogger("smtpx.server")
 #: While a limiter does not answer, how often it is asked, in seconds. All others are
 #: decided at once meanwhile, so that nobody waits for it in a queue.
 _PROBE_PAUSE: Final = 1.0
+
+#: Questions to a limiter at the same time, each of which may take a connection of its
+#: own. One takes about 0.3 ms, so that it is asked thousands of times a second.
+_MAX_ASKED: Final = 8
 
 #: How often a limiter that stays silent is complained about, in seconds.
 _LOG_PAUSE: Final = 60.0
@@ -186,6 +190,9 @@ class RateGuard(Guard):
         self._next_probe = 0.0
         self._next_log = 0.0
         self._undecided = 0
+        self._room = asyncio.Semaphore(_MAX_ASKED)
+        # The loop knows its tasks weakly.
+        self._asking: set[asyncio.Task[Decision]] = set()
         self._logins = _PendingLogins()
 
     async def connected(self, connection: ConnectionInfo) -> Reply | None:
@@ -288,6 +295,10 @@ class RateGuard(Guard):
 
     async def close(self) -> None:
         """Close the limiter's connections."""
+        for task in self._asking:
+            task.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=self._timeout)
         await self._limiter.close()
 
     # ------------------------------------------------------------------------ inside
@@ -309,32 +320,62 @@ class RateGuard(Guard):
 
     async def _ask(
         self,
-        call: Callable[[str, Rate], Awaitable[Decision]],
+        call: Callable[[str, Rate], Coroutine[object, object, Decision]],
         key: str,
         rate: Rate,
     ) -> Decision | None:
         """Ask the limiter; None if it does not tell."""
-        now = asyncio.get_running_loop().time()
-        if self._is_down:
-            if now < self._next_probe:
-                self._undecided += 1
+        if self._is_hopeless():
+            return None
+        # What waits here for its turn is not late: in a flood all would be, and pass.
+        async with self._room:
+            if self._is_hopeless():
                 return None
             # This one asks; those that come meanwhile do not wait for it.
-            self._next_probe = now + _PROBE_PAUSE
-        try:
-            async with asyncio.timeout(self._timeout):
-                decision = await call(key, rate)
-        except Exception as error:
-            self._note_down(error)
-            return None
+            self._next_probe = _now() + _PROBE_PAUSE
+            try:
+                decision = await self._hear(call(key, rate))
+            except Exception as error:
+                self._note_down(error)
+                return None
         if self._is_down:
             self._is_down = False
             logger.warning("%r answers again", self._limiter)
         return decision
 
+    async def _hear(self, answer: Coroutine[object, object, Decision]) -> Decision:
+        """Wait for an answer, no longer than allowed whatever the limiter does.
+
+        A task of its own, because ``asyncio.timeout`` waits for what it cancels, and
+        redis-py goes on waiting for Redis when it is cancelled at a wrong moment.
+        """
+        task = asyncio.create_task(answer)
+        self._asking.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            await asyncio.wait({task}, timeout=self._timeout)
+        finally:
+            if not task.done():
+                task.cancel()
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+
+    def _forget(self, task: asyncio.Task[Decision]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            # So that it counts as seen, if nobody waits any more.
+            task.exception()
+
+    def _is_hopeless(self) -> bool:
+        """Tell whether the limiter did not answer, and is not to be asked yet."""
+        is_hopeless = self._is_down and _now() < self._next_probe
+        self._undecided += is_hopeless
+        return is_hopeless
+
     def _note_down(self, error: Exception) -> None:
         """Log that a limiter fails, but not for every client of a flood."""
-        now = asyncio.get_running_loop().time()
+        now = _now()
         self._undecided += 1
         self._next_probe = now + _PROBE_PAUSE
         if not self._is_down or now >= self._next_log:
@@ -349,6 +390,10 @@ class RateGuard(Guard):
             )
             self._undecided = 0
         self._is_down = True
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _refusal(counted: Counted, decision: Decision) -> Reply:
