@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from smtpx.app.prometheus import PrometheusEvents
     from smtpx.app.relay import Relay, RelaySession
     from smtpx.app.telemetry import OpenTelemetryEvents
+    from smtpx.app.tokens import TokenChecker
     from smtpx.client.aio import AsyncClient, AsyncLMTPClient, asend
     from smtpx.client.aio_pool import ClientPool
     from smtpx.client.blocking import Client, LMTPClient, send
@@ -338,6 +339,7 @@ __all__ = [
     "TLSUnavailable",
     "TLVType",
     "Timeouts",
+    "TokenChecker",
     "TokenRefused",
     "Transform",
     "Unknown",
@@ -518,6 +520,7 @@ _NAMES = {
     "smtpx.app.event_log": ("EventLog", "log_wire"),
     "smtpx.app.prometheus": ("PrometheusEvents",),
     "smtpx.app.telemetry": ("OpenTelemetryEvents",),
+    "smtpx.app.tokens": ("TokenChecker",),
     "smtpx.net.records": (
         "Answer",
         "DNSRecordResolver",
