@@ -164,7 +164,7 @@ def test_token_that_is_not_signed_rightly(given: str) -> None:
 
 
 def test_symmetric_algorithms_do_not_take_public_keys() -> None:
-    """RFC 8725 section 2.1: even where both are allowed."""
+    """RFC 8725: even where both are allowed."""
     given = signed_with_the_public_key()
     assert check(given, algorithms=("RS256", "HS256")) == smtpx.TokenRefused()
 
@@ -199,7 +199,7 @@ def test_scope(claims: dict[str, Any], is_right: bool) -> None:
     [("at+jwt", True), ("application/AT+JWT", True), ("JWT", False), ("", False)],
 )
 def test_type(kind: str, is_right: bool) -> None:
-    """RFC 9068 section 4: a token for logging in to a page sends no mail."""
+    """RFC 9068: a token for logging in to a page sends no mail."""
     given = token(headers={"kid": "r", "typ": kind})
     result = check(given, token_type="at+jwt")
     assert result == (USER if is_right else smtpx.TokenRefused())

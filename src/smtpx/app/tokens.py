@@ -4,7 +4,7 @@ A token is a statement that is signed: who made it, for whom, about which user, 
 when. What is compared with it comes from you alone. In particular the algorithms are
 those that you name, and a key is used with an algorithm of its own kind only: a token
 that says it is signed by nobody, or by a public key taken for a password, is refused
-(RFC 8725 sections 2.1 and 3.1).
+(RFC 8725).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ logger = logging.getLogger("smtpx.app")
 
 _INSTALL: Final = "tokens need the package PyJWT: pip install 'smtpx[oauth]'"
 
-# RFC 7518 section 3.3, and section 3.2 for HS256.
+# RFC 7518.
 _MIN_RSA_BITS: Final = 2_048
 _MIN_SECRET_OCTETS: Final = 32
 
-# The kind of key that each algorithm takes (RFC 7518 section 3.1, RFC 8037). What is
+# The kind of key that each algorithm takes (RFC 7518, RFC 8037). What is
 # not here, "none" above all, is no way to sign a token.
 _KEY_TYPES: Final = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
@@ -42,7 +42,7 @@ _KEY_TYPES: Final = {
     "EdDSA": "OKP",
     **dict.fromkeys(("HS256", "HS384", "HS512"), "oct"),
 }
-# RFC 7518 section 3.4: each has a curve of its own.
+# RFC 7518: each has a curve of its own.
 _CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 JWKS: TypeAlias = Mapping[str, Any]
@@ -52,7 +52,7 @@ _Keys: TypeAlias = dict[tuple[str, str], "PyJWK"]
 
 @dataclass(frozen=True, kw_only=True)
 class TokenChecker:
-    """Tells whose token it is, by the keys of a JWKS (RFC 7517 section 5).
+    """Tells whose token it is, by the keys of a JWKS (RFC 7517).
 
     Give its `check` to a session:
 
@@ -203,7 +203,7 @@ class _Refusal(Exception):
 
 
 def _scopes(claims: Mapping[str, Any]) -> set[str]:
-    """Return the scopes of a token (RFC 9068 section 2.2.3), however it writes them."""
+    """Return the scopes of a token (RFC 9068), however it writes them."""
     scopes: set[str] = set()
     for name in ("scope", "scp"):
         value = claims.get(name, "")
@@ -288,7 +288,7 @@ def _parse(jwks: JWKS, algorithms: Sequence[str]) -> _Keys:
 
 
 def _is_for(row: Mapping[str, Any], algorithm: str) -> bool:
-    """Say whether a key may be used with an algorithm (RFC 7517 section 4)."""
+    """Say whether a key may be used with an algorithm (RFC 7517)."""
     return (
         row.get("kty") == _KEY_TYPES[algorithm]
         and row.get("use", "sig") == "sig"
