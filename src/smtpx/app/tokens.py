@@ -30,7 +30,7 @@ logger = logging.getLogger("smtpx.app")
 
 _INSTALL: Final = "tokens need the package PyJWT: pip install 'smtpx[oauth]'"
 
-# RFC 7518.
+# What RFC 7518 asks for, with RSA and with HS256.
 _MIN_RSA_BITS: Final = 2_048
 _MIN_SECRET_OCTETS: Final = 32
 
@@ -73,8 +73,7 @@ class TokenChecker:
         user_claim: the claim that names the user, such as ``sub`` or ``email``. An
             address that the issuer calls unverified names nobody.
         scope: that the token must have in its claim ``scope`` or ``scp``; empty: none.
-        token_type: that it must have in its header, such as ``at+jwt`` (RFC 9068
-            section 2.1), so that no token of another kind passes; empty: any.
+        token_type: that it must have in its header, such as ``at+jwt`` (RFC 9068), so that no token of another kind passes; empty: any.
         leeway_seconds: by how much clocks may differ.
         openid_configuration: URL that tells a refused client where to get a token.
 
