@@ -73,7 +73,8 @@ class TokenChecker:
         user_claim: the claim that names the user, such as ``sub`` or ``email``. An
             address that the issuer calls unverified names nobody.
         scope: that the token must have in its claim ``scope`` or ``scp``; empty: none.
-        token_type: that it must have in its header, such as ``at+jwt`` (RFC 9068), so that no token of another kind passes; empty: any.
+        token_type: that it must have in its header, such as ``at+jwt`` (RFC 9068),
+            so that no token of another kind passes; empty: any.
         leeway_seconds: by how much clocks may differ.
         openid_configuration: URL that tells a refused client where to get a token.
 
