@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from smtpx.core import events
+from smtpx.core.config import ServerConfig
 from smtpx.core.limits import Limits
 from smtpx.core.server import ServerMachine
 from smtpx.core.states import ServerState
@@ -219,6 +220,34 @@ def test_before_tls_where_it_is_required() -> None:
         dataclasses.replace(TRUSTED, offers_starttls=True, requires_tls=True)
     )
     assert started.codes(XCLIENT, hello(), b"XFORWARD PORT=1\r\n") == [220, 250, 530]
+
+
+@pytest.mark.parametrize(
+    "strict",
+    [
+        dataclasses.replace(CONFIG, offers_starttls=True, requires_tls=True),
+        dataclasses.replace(CONFIG, requires_auth=True),
+    ],
+)
+def test_the_new_client_has_rules_of_its_own(strict: ServerConfig) -> None:
+    # Found when a gateway of a network without TLS told a client of another one.
+    def restart(machine: ServerMachine, _event: events.XClientReceived) -> None:
+        machine.restart(strict, is_local=False)
+
+    started = ready(TRUSTED, {events.XClientReceived: restart})
+    assert started.codes(b"MAIL FROM:<>\r\n", b"RSET\r\n") == [250, 250]
+    codes = started.codes(b"XCLIENT ADDR=192.0.2.1\r\n", hello(), b"MAIL FROM:<>\r\n")
+    assert codes == [220, 250, 530]
+    loose = ready(
+        dataclasses.replace(strict, extensions=BOTH), {events.XClientReceived: restart}
+    )
+    loose.answers = {
+        events.XClientReceived: lambda machine, _: machine.restart(
+            CONFIG, is_local=False
+        )
+    }
+    codes = loose.codes(b"XCLIENT ADDR=192.0.2.1\r\n", hello(), b"MAIL FROM:<>\r\n")
+    assert codes == [220, 250, 250]
 
 
 def test_a_login_is_enough_where_authentication_is_required() -> None:

@@ -17,7 +17,7 @@ from smtpx.wire.address import Mailbox
 from smtpx.wire.forwarded import Unknown, XClient, XForward
 from smtpx.wire.params import MailOptions
 from smtpx.wire.replies import Reply
-from tests.server.conftest import Run
+from tests.server.conftest import Certificates, Run
 from tests.server.peers import Peer, serve, unix_address
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -182,6 +182,29 @@ def test_the_client_that_is_spoken_for_is_counted(run: Run) -> None:
             third = await served.connect()
             await ready(third)
             assert await third.say(line) == [220]
+
+    run(main())
+
+
+def test_rules_are_those_of_the_client_that_is_told(
+    run: Run, certificates: Certificates
+) -> None:
+    """A network without TLS is no excuse for a client of another one."""
+
+    async def main() -> None:
+        async with serve(
+            Session,
+            tls=certificates.server,
+            require_tls=True,
+            plaintext_networks=LOOPBACK,
+            **TRUSTING,
+        ) as served:
+            peer = await served.connect()
+            await ready(peer)
+            assert await peer.say(b"MAIL FROM:<a@c.test>\r\nRSET\r\n", 2) == [250, 250]
+            assert await peer.say(b"XCLIENT ADDR=192.0.2.1\r\n") == [220]
+            lines = b"EHLO c.test\r\nMAIL FROM:<a@c.test>\r\n"
+            assert await peer.say(lines, 2) == [250, 530]
 
     run(main())
 

@@ -186,6 +186,9 @@ def test_a_value_has_255_octets_at_most() -> None:
     assert parse_xclient(b"LOGIN=" + b"+20" * 85).login == " " * 85
     with pytest.raises(BadParameter, match="255"):
         parse_xclient(b"LOGIN=" + b"+20" * 86)
+    assert XClient(login="x" * 255).encode()
+    with pytest.raises(BadParameter, match="255"):
+        XClient(login="x" * 256).encode()
     assert XClient(login=" " * 85).encode()
     with pytest.raises(BadParameter, match="255"):
         XClient(login=" " * 86).encode()

@@ -165,6 +165,13 @@ def test_version_1_has_107_octets_at_most() -> None:
         parse_proxy_header(longest[:-2] + b"x\r\n")
 
 
+def test_version_1_is_given_up_at_107_octets() -> None:
+    decoder = ProxyDecoder()
+    decoder.feed(b"PROXY UNKNOWN ".ljust(MAX_V1_OCTETS - 1, b"x"))
+    with pytest.raises(BadProxyHeader, match="107"):
+        decoder.feed(b"x")
+
+
 @pytest.mark.parametrize("step", [1, 1_000])
 def test_version_1_without_an_end(step: int) -> None:
     decoder = ProxyDecoder()

@@ -66,8 +66,7 @@ class ServerGateway(ServerAuth):
         Octets that came behind the command stay: a gateway may pipeline.
 
         Args:
-            config: what that client is offered; it differs from the one before in
-                ``extensions`` only.
+            config: what counts for that client; its limits are those of before.
             is_local: nobody can listen between that client and here.
 
         Raises:
