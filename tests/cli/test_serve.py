@@ -10,81 +10,24 @@ import signal
 import smtplib
 import subprocess
 import sys
-import threading
 import types
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from smtpx.app.passwords import hash_password
-from smtpx.cli.serving import find_loop, parse_listen_url
+from smtpx.cli.running import find_loop, parse_listen_url
+from tests.cli.processes import PYTHON, SECONDS, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.cli.conftest import Run
+    from tests.cli.processes import Serving
 
-# Longer than anything here takes: it ends what hangs.
-_SECONDS = 60
-PYTHON = [sys.executable, "-X", "dev", "-W", "error", "-m", "smtpx"]
 PEOPLE = ["-f", "a@example.com", "-t", "b@example.net"]
-
-
-@dataclass
-class Serving:
-    """A running ``smtpx serve``."""
-
-    process: subprocess.Popen[str]
-    addresses: list[str]
-
-    @property
-    def host_and_port(self) -> tuple[str, int]:
-        host, _, port = self.addresses[0].rpartition(":")
-        return host, int(port)
-
-    def line(self) -> str:
-        """Return the next line of its output, without the line end."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip("\n")
-
-    def error_line(self) -> str:
-        assert self.process.stderr is not None
-        return self.process.stderr.readline().rstrip("\n")
-
-    def stop(self) -> tuple[str, str]:
-        """End it as a service manager does; return the rest of what it says."""
-        self.process.send_signal(signal.SIGTERM)
-        out, err = self.process.communicate(timeout=_SECONDS)
-        assert self.process.returncode == 0, err
-        return out, err
-
-
-@contextmanager
-def serving(*arguments: str, count: int = 1, **environ: str) -> Iterator[Serving]:
-    """Run ``smtpx serve``, and wait for the lines that say where it listens."""
-    with subprocess.Popen(
-        [*PYTHON, "serve", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | environ,
-    ) as process:
-        watchdog = threading.Timer(_SECONDS, process.kill)
-        watchdog.start()
-        try:
-            it = Serving(process, [])
-            for _ in range(count):
-                match = re.fullmatch(r"listening on (\S+) \((.*)\)", it.line())
-                assert match, it.process.communicate()
-                it.addresses.append(match[1])
-            yield it
-        finally:
-            watchdog.cancel()
-            process.kill()
 
 
 def send(*arguments: str, password: str = "", content: bytes | None = None) -> str:
@@ -94,7 +37,7 @@ def send(*arguments: str, password: str = "", content: bytes | None = None) -> s
         input=content,
         stdin=subprocess.DEVNULL if content is None else None,
         capture_output=True,
-        timeout=_SECONDS,
+        timeout=SECONDS,
         check=False,
         env=os.environ | ({"SMTPX_PASSWORD": password} if password else {}),
     )
@@ -234,7 +177,7 @@ def test_who_is_accepted_and_how_much(
 def test_a_message_under_way_is_finished(
     start: Callable[..., Serving], tmp_path: Path
 ) -> None:
-    it = start("127.0.0.1:0", "--eml", str(tmp_path), "--grace", str(_SECONDS))
+    it = start("127.0.0.1:0", "--eml", str(tmp_path), "--grace", str(SECONDS))
     idle = smtplib.SMTP(*it.host_and_port)
     busy = smtplib.SMTP(*it.host_and_port)
     busy.ehlo()
@@ -250,7 +193,7 @@ def test_a_message_under_way_is_finished(
     assert busy.getreply()[0] == 250
     assert busy.getreply()[0] == 421
     busy.close()
-    assert it.process.wait(_SECONDS) == 0
+    assert it.process.wait(SECONDS) == 0
     [path] = tmp_path.glob("*.eml")
     assert path.read_bytes().endswith(b"Subject: last\r\n\r\nbye\r\n")
 
@@ -268,7 +211,7 @@ def test_a_second_signal_stops_at_once(
         it.process.send_signal(signal.SIGTERM)
         assert it.error_line().startswith("stopping")
         it.process.send_signal(signal.SIGTERM)
-        assert it.process.wait(_SECONDS) == 0
+        assert it.process.wait(SECONDS) == 0
         busy.close()
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 

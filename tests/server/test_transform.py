@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
@@ -169,6 +170,54 @@ def test_refusals(run: Run) -> None:
             b"X: 1\r\nHI\r\n",
         )
         assert inner.told.count("reset") == 1
+
+    run(scenario())
+
+
+def test_blocks_that_are_empty_are_no_end(run: Run) -> None:
+    blocks: list[bytes] = []
+
+    class Counting(Inbox):
+        async def data(self, body: Body) -> Reply | None:
+            async for block in body:
+                blocks.append(block)  # noqa: PERF401 - what comes is what is tested
+            return None
+
+    async def scenario() -> None:
+        async with serve(transform(inbox(Counting), Rewrite)) as served:
+            peer = await served.ready()
+            assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+
+    run(scenario())
+    assert all(blocks)
+    assert b"".join(blocks) == b"X: 1\r\nHI\r\n"
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_the_envelope_within_is_that_of_a_transaction(
+    run: Run, is_refused: bool
+) -> None:
+    async def scenario() -> None:
+        seen: list[bool] = []
+
+        class Looking(Inbox):
+            async def mail(
+                self, reverse_path: Mailbox | None, options: MailOptions
+            ) -> Reply | None:
+                return Reply(550, "5.7.1", "no") if is_refused else None
+
+            async def verify(self, text: str) -> Reply | None:
+                seen.append(self.connection.envelope is not None)
+                return None
+
+        async with serve(transform(inbox(Looking), Rewrite)) as served:
+            peer = await served.ready()
+            code = 550 if is_refused else 250
+            assert await peer.say(b"MAIL FROM:<a@c.test>\r\n") == [code]
+            assert await peer.say(b"VRFY a\r\nRSET\r\nVRFY a\r\n", 3) == [
+                *(252, 250, 252)
+            ]
+        assert seen == [not is_refused, False]
 
     run(scenario())
 
@@ -666,6 +715,33 @@ def test_misuse_of_statuses(run: Run) -> None:
 
     run(scenario())
     kept.clear()
+
+
+def test_statuses_of_a_message_cut_off(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session that answers nevertheless does no wrong: nobody hears it."""
+    ends: list[str] = []
+
+    class Stubborn(Inbox):
+        async def lmtp_data(self, body: Body, statuses: Statuses) -> Reply | None:
+            with contextlib.suppress(MessageAborted):
+                await body.read()
+            return Reply(250, None, "whatever")
+
+        async def closed(self, reason: str) -> None:
+            ends.append(reason)
+
+    async def scenario() -> None:
+        ends.clear()
+        async with serve(transform(inbox(Stubborn), Groups), lmtp=True) as served:
+            peer = await served.ready()
+            assert await peer.say(ENVELOPE + b"DATA\r\nx", 3) == [250, 250, 354]
+            peer.abort()
+            await until(lambda: bool(ends))
+
+    run(scenario())
+    assert [one for one in caplog.records if one.name.startswith("smtpx")] == []
 
 
 def test_lmtp_of_a_session_that_knows_data_only(run: Run) -> None:

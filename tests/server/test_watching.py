@@ -365,6 +365,19 @@ def test_a_client_turned_away(run: Run) -> None:
     run(scenario())
 
 
+def test_words_that_nobody_hears_are_not_the_last(run: Run) -> None:
+    class Late(Accepting):
+        async def closed(self, reason: str) -> None:
+            self.connection.close(Reply(421, "4.3.2", "too late"))
+
+    async def scenario() -> None:
+        sink, codes = await talk(Late, QUIT, 2)
+        assert codes == [220, 221]
+        assert sink.one(ClosedEvent).reply is None
+
+    run(scenario())
+
+
 def test_a_message_refused(run: Run) -> None:
     async def scenario() -> None:
         # Session itself takes no message.

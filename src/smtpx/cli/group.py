@@ -11,6 +11,7 @@ import click
 from smtpx import __version__
 from smtpx.cli.failures import ExitCode, Failure, explain
 from smtpx.cli.passwd import passwd
+from smtpx.cli.relay import relay
 from smtpx.cli.send import send
 from smtpx.cli.serve import serve
 from smtpx.errors import SMTPXError
@@ -39,6 +40,7 @@ def cli() -> None:
 
 cli.add_command(serve)
 cli.add_command(send)
+cli.add_command(relay)
 cli.add_command(passwd)
 
 

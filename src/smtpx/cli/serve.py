@@ -8,7 +8,8 @@ from typing import Any, Final
 import click
 
 from smtpx.cli.options import SectionedCommand, octet_count, section
-from smtpx.cli.serving import ServeArguments, parse_listen_url, run_servers
+from smtpx.cli.running import parse_listen_url
+from smtpx.cli.serving import ServeArguments, run_servers
 from smtpx.core.limits import DEFAULT_LIMITS
 
 __all__ = ["serve"]

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import logging
-import signal
-import ssl
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,23 +22,20 @@ from smtpx.app.sinks import (
     trace_fields,
 )
 from smtpx.cli.failures import ExitCode, Failure, explain
+from smtpx.cli.running import find_loop, listen, run_until_stopped, server_tls
 from smtpx.cli.screen import Screen
 from smtpx.core.limits import Limits
 from smtpx.errors import BadSyntax, Refuse
-from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
 from smtpx.server.session import ConnectionInfo, Session
-from smtpx.server.sockets import parse_address
 from smtpx.wire.address import Mailbox
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from smtpx.server.body import Body
     from smtpx.wire.params import RcptOptions
 
-__all__ = ["ServeArguments", "find_loop", "parse_listen_url", "run_servers"]
+__all__ = ["ServeArguments", "run_servers"]
 
 logger = logging.getLogger("smtpx.cli")
 
@@ -68,63 +61,6 @@ class ServeArguments:
     uvloop: bool
     wire_log: bool
     quiet: bool
-
-
-# --------------------------------------------------------------------------- listening
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What is spoken at an address."""
-
-    is_lmtp: bool = False
-    is_implicit_tls: bool = False
-    is_unix: bool = False
-
-
-_KINDS: Final = {
-    "smtp": _Kind(),
-    "smtps": _Kind(is_implicit_tls=True),
-    "smtp+unix": _Kind(is_unix=True),
-    "lmtp": _Kind(is_lmtp=True),
-    "lmtp+unix": _Kind(is_lmtp=True, is_unix=True),
-}
-
-
-def parse_listen_url(text: str) -> tuple[_Kind, str]:
-    """Parse an address to listen on.
-
-    Args:
-        text: such as ``smtps://0.0.0.0:465``, ``lmtp+unix:///run/lmtp`` or
-            ``localhost:2525``.
-
-    Returns:
-        What is spoken there, and the address for `Server`.
-
-    Raises:
-        click.UsageError: it is none.
-
-    >>> parse_listen_url("localhost:2525")[1]
-    'localhost:2525'
-    """
-    name, separator, address = text.partition("://")
-    if not separator:
-        name, address = "smtp", text
-        if text.startswith("unix:"):
-            name, address = "smtp+unix", text.removeprefix("unix:")
-    kind = _KINDS.get(name.lower())
-    if kind is None:
-        known = ", ".join(f"{one}://" for one in _KINDS)
-        raise click.UsageError(f"{text!r} begins with none of {known}")
-    if kind.is_unix:
-        if not address.startswith("/"):
-            raise click.UsageError(f"write {name}:///path/of/the/socket")
-        return kind, f"unix:{address}"
-    try:
-        parse_address(address.removesuffix("/"))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    return kind, address.removesuffix("/")
 
 
 # ---------------------------------------------------------------------------- sessions
@@ -220,18 +156,6 @@ class _AuthenticatedSession(_StoringSession):
         return passwords is not None and await passwords.check(user, password)
 
 
-def find_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes a faster event loop, None if it is not installed."""
-    for name in ("uvloop", "winloop"):
-        if importlib.util.find_spec(name):
-            # The factory, never the policy: that would change loops of others.
-            factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
-                name
-            ).new_event_loop
-            return factory
-    return None
-
-
 def run_servers(arguments: ServeArguments) -> None:
     """Serve until a signal comes.
 
@@ -262,43 +186,10 @@ async def _serve(arguments: ServeArguments) -> None:
             passwords=passwords,
             has_trace=arguments.trace,
         )
-        servers = await _listen(arguments, inbox, stack)
-        stop, stop_now = _catch_signals(stack)
-        await stop.wait()
-        if not arguments.quiet:
-            screen.note("stopping; once more to stop now")
-        await _shut_down(servers, arguments.grace, stop_now)
-
-
-async def _listen(
-    arguments: ServeArguments, inbox: _Inbox, stack: contextlib.AsyncExitStack
-) -> list[Server]:
-    """Start a server for each kind of address, and tell where it listens."""
-    options = _server_options(arguments, inbox.screen)
-    addresses: dict[_Kind, list[str]] = {}
-    for text in arguments.addresses or ("127.0.0.1:2525",):
-        kind, address = parse_listen_url(text)
-        addresses.setdefault(replace(kind, is_unix=False), []).append(address)
-    servers = []
-    for kind, group in addresses.items():
-        of_kind = replace(options, lmtp=kind.is_lmtp, implicit_tls=kind.is_implicit_tls)
-        server = Server(inbox.open_session, group, options=of_kind)
-        try:
-            await stack.enter_async_context(server)
-        except OSError as error:
-            raise Failure(
-                ExitCode.OS_ERROR, f"cannot listen on {' '.join(group)}: {_why(error)}"
-            ) from None
-        servers.append(server)
-    # All of them, once all listen. Scripts wait for these lines, so they are flushed,
-    # and shown even with --quiet.
-    for server in servers:
-        name = "LMTP" if server.options.lmtp else "SMTP"
-        tls = " with TLS" if server.options.implicit_tls else ""
-        for bound in server.addresses:
-            click.echo(f"listening on {bound} ({name}{tls})")
-    sys.stdout.flush()
-    return servers
+        options = _server_options(arguments, inbox.screen)
+        addresses = arguments.addresses or ("127.0.0.1:2525",)
+        servers = await listen(addresses, inbox.open_session, options, stack)
+        await run_until_stopped(servers, arguments.grace, screen)
 
 
 def _server_options(arguments: ServeArguments, screen: Screen) -> ServerOptions:
@@ -311,30 +202,13 @@ def _server_options(arguments: ServeArguments, screen: Screen) -> ServerOptions:
 
     return ServerOptions(
         hostname=arguments.hostname or "",
-        tls=_tls_context(arguments),
+        tls=server_tls(arguments.tls_cert, arguments.tls_key),
         require_tls=arguments.require_tls,
         require_auth=arguments.require_auth,
         smtputf8=True,
         limits=limits,
         wire_log=show if arguments.wire_log else None,
     )
-
-
-def _tls_context(arguments: ServeArguments) -> ssl.SSLContext | None:
-    if arguments.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # RFC 8996 retires the versions before it.
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
-    except OSError as error:
-        raise Failure(
-            ExitCode.NO_INPUT,
-            f"--tls-cert {arguments.tls_cert}: no certificate with its key "
-            f"({error.strerror or error}): give PEM files, the key with --tls-key",
-        ) from None
-    return context
 
 
 def _open_passwords(arguments: ServeArguments) -> PasswordFile | None:
@@ -367,52 +241,3 @@ def _accepted(words: tuple[str, ...]) -> frozenset[str]:
         except BadSyntax as error:
             raise click.UsageError(f"--accept {word!r}: {error.text}") from None
     return frozenset(word.lower() for word in words)
-
-
-def _why(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "permission denied: ports below 1024 need root; take a higher one"
-    if error.errno is not None and "in use" in str(error).lower():
-        return "the address is in use: stop what listens there, or take another one"
-    return error.strerror or str(error)
-
-
-# ----------------------------------------------------------------------------- stopping
-
-
-def _catch_signals(
-    stack: contextlib.AsyncExitStack,
-) -> tuple[asyncio.Event, asyncio.Event]:
-    """Return what SIGINT and SIGTERM set: one at first, then the other."""
-    stop, stop_now = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        (stop_now if stop.is_set() else stop).set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, on_signal)
-        except NotImplementedError:  # Windows
-            previous = signal.signal(
-                number, lambda *_: loop.call_soon_threadsafe(on_signal)
-            )
-            stack.callback(signal.signal, number, previous)
-        else:
-            stack.callback(loop.remove_signal_handler, number)
-    return stop, stop_now
-
-
-async def _shut_down(
-    servers: list[Server], grace: float, stop_now: asyncio.Event
-) -> None:
-    """Let transactions finish, within limits of time and patience."""
-    gentle = asyncio.gather(*(server.shutdown(grace) for server in servers))
-    patience = asyncio.create_task(stop_now.wait())
-    either: list[asyncio.Future[Any]] = [gentle, patience]
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    patience.cancel()
-    if not gentle.done():
-        for server in servers:
-            await server.close()
-    await gentle

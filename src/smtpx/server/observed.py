@@ -33,6 +33,7 @@ from smtpx.core.events import (
     XForwardReceived,
 )
 from smtpx.core.server import ServerMachine
+from smtpx.core.states import ServerState
 from smtpx.sasl.cram_md5 import LookupPassword
 from smtpx.sasl.mechanism import CheckPassword
 from smtpx.sasl.scram_server import LookupScram
@@ -106,7 +107,7 @@ class _CountingMachine(ServerMachine):
         return octets
 
     def close(self, reply: Reply, reason: str) -> None:
-        if self.last_words is None:
+        if self.state is not ServerState.CLOSED:
             self.last_words = reply
         super().close(reply, reason)
 

@@ -185,9 +185,6 @@ class _RewrittenBody(Body):
         self._is_read = False
 
     async def __anext__(self) -> bytes:
-        if self._is_discarded:
-            message = "a message body is read before its hook returns"
-            raise RuntimeError(message)
         self._is_read = True
         try:
             async for block in self._stream:
@@ -195,7 +192,8 @@ class _RewrittenBody(Body):
                     self.octets_received += len(block)
                     return block
             # A generator may have caught what says that the message was cut off; or
-            # it left the rest unread, in which that may still happen.
+            # it left the rest unread, in which that may still happen; or all is over,
+            # and who reads on is told so.
             async for _ in self._source:
                 pass
         finally:
@@ -204,7 +202,6 @@ class _RewrittenBody(Body):
 
     async def close(self) -> None:
         """Let go of the generator: the hook has returned."""
-        self.discard()
         # Whom the hook left behind reading finds the source closed.
         if not self._is_read:
             await self._stream.aclose()
