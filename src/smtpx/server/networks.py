@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+import socket
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 __all__ = ["Networks", "TrustedNetworks", "check_prefix_bits", "network_of"]
 
@@ -28,19 +28,31 @@ class Networks:
     (True, True, False, False)
     """
 
-    __slots__ = ("_networks",)
+    __slots__ = ("_by_family",)
 
     def __init__(self, networks: Iterable[str]) -> None:
-        self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(
-            ip_network(network) for network in networks
-        )
+        # Mask and address, as numbers: to parse an address by ``ipaddress`` takes ten
+        # times as long, and some list is asked several times at each connection.
+        self._by_family: dict[socket.AddressFamily, list[tuple[int, int]]] = {}
+        for network in map(ip_network, networks):
+            family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+            pair = int(network.netmask), int(network.network_address)
+            self._by_family.setdefault(family, []).append(pair)
 
     def __contains__(self, host: str | None) -> bool:
         """Tell whether an IP address is in one of the networks; None never is."""
-        if host is None or not self._networks:
+        if host is None:
             return False
-        ip: IPv4Address | IPv6Address = ip_address(host)
-        return any(ip in network for network in self._networks)
+        family = _family_of(host)
+        pairs = self._by_family.get(family)
+        if pairs is None:
+            return False
+        number = int.from_bytes(socket.inet_pton(family, host), "big")
+        return any(number & mask == network for mask, network in pairs)
+
+
+def _family_of(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 class TrustedNetworks:
@@ -89,8 +101,13 @@ def network_of(host: str, *, ipv4_bits: int, ipv6_bits: int) -> str:
     >>> network_of("2001:db8::a:0:0:1", ipv4_bits=24, ipv6_bits=64)
     '2001:db8::/64'
     """
-    bits = ipv6_bits if ":" in host else ipv4_bits
-    return str(ip_network((host, bits), strict=False))
+    family = _family_of(host)
+    bits = ipv4_bits if family == socket.AF_INET else ipv6_bits
+    octets = socket.inet_pton(family, host)
+    others = 8 * len(octets) - bits
+    number = int.from_bytes(octets, "big") >> others << others
+    first = socket.inet_ntop(family, number.to_bytes(len(octets), "big"))
+    return f"{first}/{bits}"
 
 
 def check_prefix_bits(*, ipv4_bits: int, ipv6_bits: int) -> None:

@@ -56,15 +56,16 @@ class Watchdog:
         self._cancel()
         self._is_stopped = False
         now = self._loop.time()
-        moments = []
-        deadline, _ = self._deadline()
-        if deadline is not None:
+        moment, _ = self._deadline()
+        if moment is not None and moment <= now:
             # What was done about one that has passed takes a while.
-            moments.append(deadline if deadline > now else now + _PAUSE)
+            moment = now + _PAUSE
         if self._longest_sleep is not None:
-            moments.append(now + self._longest_sleep)
-        if moments:
-            self._timer = self._loop.call_at(min(moments), self._wake)
+            look = now + self._longest_sleep
+            if moment is None or look < moment:
+                moment = look
+        if moment is not None:
+            self._timer = self._loop.call_at(moment, self._wake)
 
     def stop(self) -> None:
         """Watch no more."""
