@@ -14,9 +14,26 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from smtpx.app.application import (
+        App,
+        AppOptions,
+    )
     from smtpx.app.event_log import EventLog, log_wire
+    from smtpx.app.mail import (
+        Mail,
+    )
+    from smtpx.app.places import (
+        CallbackSink,
+        MboxSink,
+        WebhookSink,
+    )
     from smtpx.app.prometheus import PrometheusEvents
     from smtpx.app.relay import Relay, RelaySession
+    from smtpx.app.sinks import (
+        EmlSink,
+        MaildirSink,
+        Sink,
+    )
     from smtpx.app.telemetry import OpenTelemetryEvents
     from smtpx.app.tokens import TokenChecker
     from smtpx.client.aio import AsyncClient, AsyncLMTPClient, asend
@@ -192,6 +209,8 @@ __all__ = [
     "Address",
     "AddressParts",
     "Answer",
+    "App",
+    "AppOptions",
     "AsyncClient",
     "AsyncDNSResolver",
     "AsyncLMTPClient",
@@ -211,6 +230,7 @@ __all__ = [
     "Body",
     "BodyType",
     "ByMode",
+    "CallbackSink",
     "Canonicalization",
     "Capabilities",
     "Certificate",
@@ -243,6 +263,7 @@ __all__ = [
     "Delivery",
     "DeliveryAction",
     "DeliveryReport",
+    "EmlSink",
     "Endpoints",
     "EnhancedCode",
     "Envelope",
@@ -264,11 +285,14 @@ __all__ = [
     "Limits",
     "Listener",
     "MXRecord",
+    "Mail",
     "MailEvent",
     "MailExchanger",
     "MailOptions",
     "Mailable",
     "Mailbox",
+    "MaildirSink",
+    "MboxSink",
     "MemoryRateLimiter",
     "MessageAborted",
     "MessageEvent",
@@ -331,6 +355,7 @@ __all__ = [
     "ServerTLS",
     "ServerTimeouts",
     "Session",
+    "Sink",
     "Statuses",
     "TLSEvent",
     "TLSFailed",
@@ -345,6 +370,7 @@ __all__ = [
     "Unknown",
     "UnsafeOctets",
     "ValidSince",
+    "WebhookSink",
     "XClient",
     "XForward",
     "__version__",
@@ -565,6 +591,21 @@ _NAMES = {
         "authenticate",
     ),
     "smtpx.app.relay": ("Relay", "RelaySession"),
+    "smtpx.app.application": (
+        "App",
+        "AppOptions",
+    ),
+    "smtpx.app.mail": ("Mail",),
+    "smtpx.app.places": (
+        "CallbackSink",
+        "MboxSink",
+        "WebhookSink",
+    ),
+    "smtpx.app.sinks": (
+        "EmlSink",
+        "MaildirSink",
+        "Sink",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

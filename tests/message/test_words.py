@@ -120,6 +120,7 @@ def test_base64(octets: bytes, decoded: bytes, is_fine: bool) -> None:
         ("a; f*1=y; f*0=x; f*3=z", "a", {"f": "xy"}),
         ("a; f*0*=utf-8''%C3; f*1*=%A5; f*2=%41", "a", {"f": "å%41"}),
         ("a; f*=broken", "a", {"f": "broken"}),
+        ("a; f*0=x; f*2=y; f*3=z", "a", {"f": "x"}),
         ("a; f*x=y", "a", {}),
         ("a; f==?utf-8?q?x?=", "a", {"f": "x"}),
         ("", "", {}),

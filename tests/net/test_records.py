@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
+import dns.nameserver
 import dns.rcode
 import dns.resolver
 import pytest
@@ -72,6 +73,33 @@ async def test_nothing_and_no_such_name_are_two_answers() -> None:
         resolver = resolver_of(server)
         assert await resolver.mx("large.example") == Answer(())
         assert await resolver.mx("gone.example") == Answer((), exists=False)
+
+
+async def test_what_was_validated_is_told() -> None:
+    for is_authentic in (False, True):
+        async with DNSServer(ZONE, is_authentic=is_authentic) as server:
+            resolver = resolver_of(server)
+            assert (await resolver.mx("example.com")).is_authentic is is_authentic
+            assert (await resolver.mx("large.example")).is_authentic is is_authentic
+
+
+@pytest.mark.parametrize(
+    ("address", "is_trusted"), [("127.0.0.53", True), ("192.0.2.53", False)]
+)
+async def test_another_host_is_not_believed_unless_the_user_names_it(
+    address: str, is_trusted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(resolver: dns.resolver.Resolver, *_arguments: object) -> None:
+        resolver.nameservers = [address]
+
+    monkeypatch.setattr(dns.resolver.BaseResolver, "read_resolv_conf", read)
+    monkeypatch.setattr(dns.resolver.BaseResolver, "read_registry", read)
+    resolver = DNSRecordResolver()
+    async with DNSServer(ZONE, is_authentic=True) as server:
+        host, _, port = server.address.rpartition(":")
+        inner = resolver._resolver  # its answers must come from somewhere
+        inner.nameservers = [dns.nameserver.Do53Nameserver(host, int(port))]
+        assert (await resolver.mx("example.com")).is_authentic is is_trusted
 
 
 @pytest.mark.parametrize("name", ["broken.example", "refused.example"])

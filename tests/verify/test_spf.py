@@ -166,6 +166,23 @@ async def test_the_number_of_lookups_is_bounded() -> None:
     assert len(resolver.questions) == MAX_QUERIES == 1 + 10 * 11
 
 
+async def test_lookups_that_no_term_counts_are_bounded_too() -> None:
+    """Nine terms of eleven lookups are fine, and the names of the client are more."""
+    hosts = [f"h{host}.example" for host in range(10)]
+    zone: dict[str, Any] = {one: [("A", "198.51.100.1")] for one in hosts}
+    terms = " ".join(f"mx:m{one}.example" for one in range(9))
+    zone["b.example"] = [("TXT", f"v=spf1 {terms} exists:%{{p}}.z.example ?all")]
+    for one in range(9):
+        zone[f"m{one}.example"] = [("MX", f"10 {one}{host}") for host in hosts]
+        zone |= {f"{one}{host}": [("A", "198.51.100.1")] for host in hosts}
+    zone["1.2.0.192.in-addr.arpa"] = [("PTR", host) for host in hosts]
+    zone["unknown.z.example"] = [("A", "127.0.0.2")]
+    resolver = ZoneResolver(zone)
+    result = await check_spf(PEER, "a@b.example", "x", resolver)
+    assert result.result == "permerror"
+    assert len(resolver.questions) == MAX_QUERIES
+
+
 async def test_no_quoted_local_part_escapes_into_a_name() -> None:
     resolver = ZoneResolver(
         {"b.example": [("TXT", "v=spf1 exists:%{l}.x.example -all")]}

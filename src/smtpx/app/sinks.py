@@ -154,7 +154,12 @@ class _FileSink(Sink):
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="smtpx-sink")
 
     async def store(self, head: bytes, content: AsyncIterable[bytes]) -> str:
-        """Store one message; see `Sink.store`."""
+        """Store one message; see `Sink.store`.
+
+        Args:
+            head: fields to put before it.
+            content: the message in blocks.
+        """
         draft, name = self._make_draft()
         loop = asyncio.get_running_loop()
         blocks = [head]
@@ -287,7 +292,12 @@ class PrintSink(Sink):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="smtpx-print")
 
     async def store(self, head: bytes, content: AsyncIterable[bytes]) -> str:
-        """Show one message; see `Sink.store`."""
+        """Show one message; see `Sink.store`.
+
+        Args:
+            head: fields to put before it.
+            content: the message in blocks.
+        """
         shown = bytearray(head)
         count = len(head)
         async for block in content:

@@ -293,7 +293,7 @@ def fold_field(name: str, words: Iterable[bytes]) -> bytes:
     line = name.encode() + b":"
     # A line of white space only must not come to be: older parsers end the header.
     for count, word in enumerate(words):
-        if len(line) + 1 + len(word) > _FOLD_AT and count and word and line.strip():
+        if len(line) + 1 + len(word) > _FOLD_AT and count and word:
             lines.append(line)
             line = b""
         line += b" " + word

@@ -231,7 +231,7 @@ class _Builder:
             end = match.start()
             if self._source[end - 1 : end] == b"\r":
                 end -= 1
-            leaf._end = max(leaf._start, end)
+            leaf._end = end
             self._close(level + 1, end, "the last boundary is missing")
             if is_last:
                 self._close(level, position)
@@ -317,7 +317,7 @@ class _Builder:
         while len(self._open) > level:
             part, boundary = self._open.pop()
             del self._levels[boundary]
-            part._end = max(part._start, end)
+            part._end = end
             if defect:
                 part.defects.append(defect)
 

@@ -193,9 +193,7 @@ class DNSRecordResolver:
         if name is None:
             return Answer((), exists=False)
         try:
-            found = await self._resolver.resolve(
-                name, kind, raise_on_no_answer=False, search=False
-            )
+            found = await self._resolver.resolve(name, kind, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
             return Answer((), exists=False)
         except (dns.exception.DNSException, OSError, ValueError) as error:

@@ -51,18 +51,27 @@ class DNSServer:
         zone: what it knows. All that it does not know does not exist.
         ttl: of the records, in seconds.
         is_silent: whether it takes questions and answers none.
+        is_authentic: whether it says that it validated its answers (DNSSEC).
 
     Attributes:
         address: for `ResolverOptions.nameservers`.
         questions: what it was asked: name and type.
     """
 
-    def __init__(self, zone: Zone, *, ttl: int = _TTL, is_silent: bool = False) -> None:
+    def __init__(
+        self,
+        zone: Zone,
+        *,
+        ttl: int = _TTL,
+        is_silent: bool = False,
+        is_authentic: bool = False,
+    ) -> None:
         self.zone = {_key(name): records for name, records in zone.items()}
         self.address = ""
         self.questions: list[tuple[str, str]] = []
         self._ttl = ttl
         self._is_silent = is_silent
+        self._is_authentic = is_authentic
         self._server: asyncio.Server | None = None
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -102,6 +111,8 @@ class DNSServer:
         if self._is_silent:
             return b""
         response = dns.message.make_response(query)
+        if self._is_authentic:
+            response.flags |= dns.flags.AD
         self._fill(response, question.name, question.rdtype)
         wire = response.to_wire(max_size=65_535)
         if len(wire) > max_octets:

@@ -186,13 +186,13 @@ class _Walker:
     async def organization(self, domain: str) -> str:
         """Find the organizational domain of a domain (section 4.10.2)."""
         found = await self.walk(domain)
-        for record in found:
-            if record.psd == "n":
-                return record.domain
-            if record.psd == "y" and record.domain != domain:
-                labels = domain.split(".")
-                return ".".join(labels[-record.domain.count(".") - 2 :])
-        return found[-1].domain if found else domain
+        if not found:
+            return domain
+        # The walk ended at psd=n or psd=y, else at the top: the last one decides.
+        last = found[-1]
+        if last.psd == "y":
+            return ".".join(domain.split(".")[-last.domain.count(".") - 2 :])
+        return last.domain
 
 
 def _names_above(domain: str) -> list[str]:

@@ -1,0 +1,192 @@
+"""mbox, webhook, another server."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import mailbox
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+import smtpx
+from smtpx.app.application import App
+from smtpx.app.places import MboxSink, WebhookSink
+from smtpx.errors import DataRefused, Refuse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+MESSAGE = b"Subject: hi\r\n\r\nFrom here\r\n>From there\r\nx\r\n"
+
+
+async def content(*blocks: bytes) -> AsyncIterator[bytes]:
+    for block in blocks or (MESSAGE,):
+        yield block
+
+
+async def test_an_mbox_is_read_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "mbox"
+    sink = MboxSink(path)
+    assert await sink.store(b"X: y\r\n", content()) == "0"
+    assert (
+        await sink.store(b"", content(b"Subject: 2\r\n\r\n", b"Fro", b"m x\r\n")) != "0"
+    )
+    await sink.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    with contextlib.closing(mailbox.mbox(path)) as box:
+        first, second = box
+        assert (first["Subject"], second["Subject"]) == ("hi", "2")
+        assert first.get_payload() == ">From here\n>>From there\nx\n"
+        assert second.get_payload() == ">From x\n"
+
+
+async def test_what_was_not_written_whole_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mbox"
+    sink = MboxSink(path)
+    await sink.store(b"", content())
+    before = path.read_bytes()
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        await sink.store(b"", content())
+    await sink.close()
+    assert path.read_bytes() == before
+
+
+@contextmanager
+def web(status: int) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    posted: list[tuple[str, bytes]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # the name that http.server calls
+            size = int(self.headers["Content-Length"])
+            posted.append((self.headers["Content-Type"], self.rfile.read(size)))
+            self.send_response(status)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None: ...
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook", posted
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (200, 250),
+        (204, 250),
+        (302, 554),
+        (400, 554),
+        (401, 554),
+        (429, 451),
+        (500, 451),
+        (503, 451),
+    ],
+)
+async def test_what_a_webhook_says(status: int, code: int) -> None:
+    with web(status) as (url, posted):
+        sink = WebhookSink(url)
+        if code == 250:
+            name = await sink.store(b"X: y\r\n", content())
+            assert name == f"HTTP-{status}"
+        else:
+            with pytest.raises(Refuse) as caught:
+                await sink.store(b"X: y\r\n", content())
+            assert caught.value.code == code
+        await sink.close()
+    assert posted == [("message/rfc822", b"X: y\r\n" + MESSAGE)]
+
+
+async def test_no_webhook_there() -> None:
+    with web(200) as (url, _):
+        pass
+    sink = WebhookSink(url)
+    with pytest.raises(Refuse) as caught:
+        await sink.store(b"", content())
+    await sink.close()
+    assert caught.value.code == 451
+    with pytest.raises(ValueError, match="https"):
+        WebhookSink("file:///etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        (None, 250),
+        (Refuse(550, "5.7.1", "spam"), 550),
+        (Refuse(451, "4.7.1", "later"), 451),
+    ],
+)
+async def test_another_server(refusal: Refuse | None, code: int) -> None:
+    arrived = []
+    behind, front = App(), App()
+
+    @behind.on_message("b@x.y")
+    async def take(mail: smtpx.Mail) -> smtpx.Reply:
+        arrived.append((mail.octets, str(mail.reverse_path)))
+        if refusal is not None:
+            raise refusal
+        return smtpx.Reply(250, "2.0.0", "queued as 1")
+
+    async with behind.serving() as target:
+        pool = smtpx.ClientPool(f"smtp+plain://{target.addresses[0]}")
+        front.forward("@x.y", pool)
+        front.on_shutdown(pool.close)
+        async with front.serving() as server:
+            to = f"smtp+plain://{server.addresses[0]}"
+            sending = smtpx.asend(MESSAGE, to=to, sender="a@b.c", recipients=["b@x.y"])
+            if code == 250:
+                result = await sending
+                assert result.reply is not None
+                assert "queued as 1" in result.reply.lines[0]
+            else:
+                with pytest.raises(DataRefused) as refused:
+                    await sending
+                assert refused.value.reply is not None
+                assert refused.value.reply.code == code
+            with pytest.raises(DataRefused) as caught:
+                await smtpx.asend(MESSAGE, to=to, sender="a@b.c", recipients=["c@x.y"])
+            assert caught.value.reply is not None
+            assert caught.value.reply.code == 550
+    assert arrived == [(MESSAGE, "a@b.c")]
+
+
+@pytest.mark.parametrize(("hops", "code"), [(100, 250), (101, 554)])
+async def test_a_loop_is_cut(hops: int, code: int) -> None:
+    behind, front = App(), App()
+    behind.on_message()(lambda _mail: None)
+    async with behind.serving() as target:
+        pool = smtpx.ClientPool(f"smtp+plain://{target.addresses[0]}")
+        front.forward("*", pool)
+        async with front.serving() as server, pool:
+            message = b"Received: x\r\n" * hops + b"\r\n"
+            sending = smtpx.asend(
+                message,
+                to=f"smtp+plain://{server.addresses[0]}",
+                sender="a@b.c",
+                recipients=["b@x.y"],
+            )
+            if code == 250:
+                await sending
+            else:
+                with pytest.raises(DataRefused, match="circles"):
+                    await sending
