@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.interop.maildir import Maildir
 from tests.interop.names import PASSWORD, USER
+from tests.interop.oauth import TOKEN_ISSUER, TOKEN_KEY_NAME, public_token_key
 from tests.interop.programs import (
     HOST,
     UNPRIVILEGED_USER,
@@ -47,8 +48,13 @@ lmtp_rcpt_check_quota = no
 ssl = yes
 ssl_cert = <{certificate}
 ssl_key = <{key}
-auth_mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256
+auth_mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256 xoauth2 oauthbearer
 disable_plaintext_auth = no
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {root}/oauth2
+}}
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%u {root}/users
@@ -57,6 +63,13 @@ userdb {{
   driver = passwd-file
   args = username_format=%u {root}/users
   default_fields = uid={uid} gid={gid} home={root}/mail/%n
+}}
+# Else each wrong password makes the next answer later, up to when Postfix gives up.
+auth_failure_delay = 0
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service lmtp {{
   unix_listener lmtp {{
@@ -72,6 +85,14 @@ service auth {{
     mode = 0666
   }}
 }}
+"""
+
+# Tokens are checked here, by the key in the directory: nobody is asked.
+OAUTH2 = f"""\
+introspection_mode = local
+local_validation_key_dict = fs:posix:prefix={{root}}/keys/
+issuers = {TOKEN_ISSUER}
+username_attribute = sub
 """
 
 
@@ -102,6 +123,11 @@ def running_dovecot(root: Path, files: ServerFiles) -> Iterator[Dovecot]:
     (root / "users").write_text(
         f"{USER}:{{PLAIN}}{PASSWORD}::::::\nother@example.com:{{PLAIN}}{PASSWORD}::::::\n"
     )
+    (root / "oauth2").write_text(OAUTH2.format(root=root))
+    # By who asked for the token, the algorithm, and the name of the key.
+    keys = root / "keys" / "default" / "RS256"
+    keys.mkdir(parents=True)
+    (keys / TOKEN_KEY_NAME).write_bytes(public_token_key())
     configuration = root / "dovecot.conf"
     configuration.write_text(
         CONFIGURATION.format(
