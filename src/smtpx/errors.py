@@ -7,6 +7,7 @@
     │   └── BadSyntax                (ValueError) octets that break the grammar
     │       ├── BadAddress           501 5.1.3; of a reverse path 501 5.1.7
     │       └── BadParameter         501 5.5.4; unknown ones 555 5.5.4
+    ├── LineTooLong                  (ValueError) a message has a line over 998 octets
     ├── UnsafeOctets                 (ValueError) a control octet in an argument
     ├── BadProxyHeader               (ValueError) a PROXY header not to be believed
     ├── BadReply                     a malformed reply, or one out of step
@@ -64,6 +65,7 @@ __all__ = [
     "Delivery",
     "GreetingRefused",
     "HelloRefused",
+    "LineTooLong",
     "MessageAborted",
     "MessageTooLarge",
     "NotSupported",
@@ -218,6 +220,20 @@ class BadProxyHeader(SMTPXError, ValueError):
 
     A server drops the connection: whom the proxy speaks for is not known.
     """
+
+
+class LineTooLong(SMTPXError, ValueError):
+    """A message has a line of more than 998 octets (RFC 5322 section 2.1.1).
+
+    Of a message in memory nothing was sent; of a stream, not its end, so the server
+    does not have it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the message has a line of more than 998 octets: encode it in base64 or "
+            "quoted-printable, or send it as it is with ClientOptions(long_lines=True)"
+        )
 
 
 class BadReply(SMTPXError):

@@ -267,7 +267,8 @@ def step(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("the conversation awaited something else than its channel")
 
 
-OPTIONS = ClientOptions(hello_name="client.test")
+# Most messages of the tests are one line, of whatever length they need.
+OPTIONS = ClientOptions(hello_name="client.test", long_lines=True)
 
 
 class Scripted:

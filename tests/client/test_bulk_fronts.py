@@ -30,7 +30,8 @@ OPTIONS = ClientOptions(hello_name="client.test")
 
 def letters(count: int, *, size: int = 100) -> Iterator[Outgoing]:
     for number in range(count):
-        content = b"Subject: %d\r\n\r\n" % number + b"x" * size
+        lines = (b"x" * 98 + b"\r\n") * (size // 100)
+        content = b"Subject: %d\r\n\r\n" % number + lines
         yield Outgoing(content, "a@a.test", "b@b.test", key=number)
 
 

@@ -164,7 +164,7 @@ def test_refusal_in_the_midst_of_a_large_message(front: Front, inbox: Inbox) -> 
 
     def endless() -> Iterator[bytes]:
         for _ in range(40):
-            yield b"x" * 78 * 1000 + b"\r\n"
+            yield (b"x" * 78 + b"\r\n") * 1000
 
     async def scenario() -> None:
         async with front.client(server.addresses[0]) as client:
@@ -366,7 +366,7 @@ async def test_cancelled_send_closes_its_connection(inbox: Inbox) -> None:
     started = asyncio.Event()
 
     async def stalled() -> AsyncIterator[bytes]:
-        yield b"x" * 100_000
+        yield MANY_LINES[:100_000]
         started.set()
         await asyncio.Event().wait()
 
@@ -399,7 +399,7 @@ async def test_waiting_for_the_lock_can_be_cancelled(inbox: Inbox) -> None:
     go_on = asyncio.Event()
 
     async def stalled() -> AsyncIterator[bytes]:
-        yield b"x" * 100_000
+        yield MANY_LINES[:100_000]
         started.set()
         await go_on.wait()
 
@@ -443,7 +443,7 @@ def test_interrupted_wait_closes_the_connection(inbox: Inbox) -> None:
         pass
 
     def interrupted() -> Iterator[bytes]:
-        yield b"x" * 100_000
+        yield MANY_LINES[:100_000]
         raise Interrupt
 
     with Server(inbox).run_in_thread() as server, Client(server.addresses[0]) as client:

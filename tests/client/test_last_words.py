@@ -250,7 +250,7 @@ class Refuser(threading.Thread):
 
 def endless() -> Iterator[bytes]:
     while True:
-        yield b"x" * 65_536 + b"\r\n"
+        yield LARGE[:65_536]
 
 
 @pytest.mark.parametrize("attempt", range(5))

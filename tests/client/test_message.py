@@ -334,6 +334,120 @@ def test_field_that_appears_only_in_writing_is_refused() -> None:
         payload_of(message)
 
 
+BREAKING_OUT = ["x\r\nBcc: evil@x.test", "x\nBcc: evil@x.test", "x\r\n\r\nx", "x\0"]
+
+
+def with_part() -> tuple[EmailMessage, EmailMessage]:
+    """Return a message and its attachment."""
+    message = simple()
+    message.add_attachment("text")
+    (part,) = message.iter_attachments()
+    assert isinstance(part, EmailMessage)
+    return message, part
+
+
+@pytest.mark.parametrize("value", BREAKING_OUT)
+def test_what_is_put_into_a_part_past_its_policy_is_checked(value: str) -> None:
+    """`items` shows such a value without its line ends; it is written with them."""
+    message, part = with_part()
+    part._headers.append(("X-Name", value))  # type: ignore[attr-defined]
+    with pytest.raises(UnsafeOctets, match="X-Name"):
+        payload_of(message)
+
+
+@pytest.mark.parametrize("value", BREAKING_OUT[:3])
+def test_a_value_of_a_part_that_writes_itself_is_checked(value: str) -> None:
+    class Folding(str):
+        name = "X-Name"
+
+        def fold(self, *, policy: email.policy.Policy) -> str:
+            return f"X-Name: {value}\r\n"
+
+    message, part = with_part()
+    part._headers.append(("X-Name", Folding("harmless")))  # type: ignore[attr-defined]
+    with pytest.raises(UnsafeOctets, match="X-Name"):
+        payload_of(message)
+
+
+def test_a_policy_that_keeps_line_ends_in_a_part() -> None:
+    class Keeping(email.policy.EmailPolicy):
+        def header_store_parse(self, name: str, value: str) -> tuple[str, str]:
+            return name, value
+
+    message = simple()
+    part = EmailMessage(policy=Keeping())
+    part["X-Name"] = "x\r\nBcc: evil@x.test"
+    part.set_content("text")
+    message.make_mixed()
+    message.attach(part)
+    with pytest.raises(UnsafeOctets, match="X-Name"):
+        payload_of(message)
+
+
+def test_a_forwarded_message_keeps_its_folded_fields() -> None:
+    inner = email.message_from_bytes(
+        b"Subject: one\r\n two\r\nX-Long: a\r\n\tb\r\n\r\nx\r\n",
+        policy=email.policy.default,
+    )
+    message = simple()
+    message.add_attachment(inner)
+    content = payload_of(message).content
+    assert content is not None
+    assert b"Subject: one\r\n two\r\nX-Long: a\r\n\tb\r\n" in content
+
+
+# --- Lines that are too long. ---
+
+
+def parsed(source: Message) -> EmailMessage:
+    content = payload_of(source).content
+    assert content is not None
+    assert max(map(len, content.split(b"\r\n"))) <= 998
+    found = email.message_from_bytes(content, policy=email.policy.default)
+    assert isinstance(found, EmailMessage)
+    return found
+
+
+@pytest.mark.parametrize("length", [998, 999])
+@pytest.mark.parametrize("subtype", ["plain", "html"])
+def test_text_with_a_long_line_is_encoded(length: int, subtype: str) -> None:
+    text = f"short\n{'x' * length}\n"
+    message = email.message_from_string(
+        f"From: a@a.test\nContent-Type: text/{subtype}\n\n{text}",
+        policy=email.policy.default,
+    )
+    found = parsed(message)
+    assert found.get_content().replace("\r\n", "\n") == text
+    encoding = None if length == 998 else "quoted-printable"
+    assert found["Content-Transfer-Encoding"] == encoding
+    assert message["Content-Transfer-Encoding"] is None, "the caller's is as it was"
+
+
+def test_other_parts_with_a_long_line_become_base64() -> None:
+    message = simple()
+    message.make_mixed()
+    part = email.message_from_string(
+        "Content-Type: application/json\n\n" + '"' + "x" * 2_000 + '"\n',
+        policy=email.policy.default,
+    )
+    message.attach(part)
+    (_, found) = parsed(message).iter_parts()
+    assert found["Content-Transfer-Encoding"] == "base64"
+    assert found.get_content() == b'"' + b"x" * 2_000 + b'"\n'
+
+
+def test_a_signed_part_is_not_changed() -> None:
+    text = (
+        "From: a@a.test\nContent-Type: multipart/signed; boundary=b\n\n"
+        f"--b\nContent-Type: text/plain\n\n{'x' * 1_000}\n"
+        "--b\nContent-Type: application/pgp-signature\n\nx\n--b--\n"
+    )
+    message = email.message_from_string(text, policy=email.policy.default)
+    content = payload_of(message).content
+    assert content is not None
+    assert b"x" * 1_000 in content
+
+
 # --- Addresses. ---
 
 
@@ -341,7 +455,33 @@ def test_sender_goes_before_from() -> None:
     message = simple(From="a@a.test, c@a.test", Sender="s@a.test")
     assert sender_of(message) == "s@a.test"
     del message["Sender"]
-    assert sender_of(message) == "a@a.test"
+    with pytest.raises(ValueError, match=r"2 addresses in From .* add a Sender field"):
+        sender_of(message)
+
+
+def test_two_from_fields_name_no_sender() -> None:
+    message = email.message_from_bytes(
+        b"From: a@a.test\r\nFrom: c@a.test\r\nTo: b@b.test\r\n\r\nx\r\n"
+    )
+    with pytest.raises(ValueError, match="or give the sender"):
+        sender_of(message)
+    message["Sender"] = "s@a.test"
+    assert sender_of(message) == "s@a.test"
+    message["Sender"] = "t@a.test"
+    with pytest.raises(ValueError, match="leave one"):
+        sender_of(message)
+
+
+def test_the_same_address_twice_is_one() -> None:
+    assert sender_of(simple(From="a@a.test, A <a@a.test>")) == "a@a.test"
+
+
+def test_two_resent_from_addresses_want_a_resent_sender() -> None:
+    message = simple(
+        Resent_Date="Mon, 1 Jan 2024 00:00:00 +0000", Resent_From="r@a.test, q@a.test"
+    )
+    with pytest.raises(ValueError, match="add a Resent-Sender field"):
+        sender_of(message)
 
 
 def test_recipients_come_once_and_in_order() -> None:

@@ -25,6 +25,7 @@ from email.headerregistry import HeaderRegistry
 from email.message import Message
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
+from smtpx.client.lines import MAX_LINE_OCTETS, has_long_line
 from smtpx.errors import BadAddress, UnsafeOctets
 from smtpx.wire.framing import LineNormalizer
 from smtpx.wire.octets import escape_octets
@@ -289,21 +290,50 @@ def _prepare(message: AnyMessage) -> AnyMessage:
     if "Bcc" in message or "Resent-Bcc" in message:
         message = copy.copy(message)
         del message["Bcc"], message["Resent-Bcc"]
-    if any(_is_binary(part) for part in message.walk()):
-        # The standard library writes line by line, which changes binary parts.
+    if any(_is_binary(part) or _has_long_line(part) for part in message.walk()):
         message = copy.deepcopy(message)
-        for part in message.walk():
-            if _is_binary(part):
-                payload = part.get_payload(decode=True)
-                del part["Content-Transfer-Encoding"]
-                part.set_payload(payload)
-                email.encoders.encode_base64(part)
+        _encode_parts(message)
     return message
 
 
+def _encode_parts(message: AnyMessage) -> None:
+    """Encode the parts that cannot be written as they are; leave signed ones alone."""
+    if message.get_content_type() == "multipart/signed":
+        return
+    if message.is_multipart():
+        for part in message.get_payload():
+            if isinstance(part, Message):
+                _encode_parts(part)
+        return
+    # The standard library writes line by line, which changes binary parts.
+    if _is_binary(message) or _has_long_line(message):
+        payload = message.get_payload(decode=True)
+        del message["Content-Transfer-Encoding"]
+        message.set_payload(payload)
+        if message.get_content_maintype() == "text" and b"\0" not in payload:
+            email.encoders.encode_quopri(message)
+        else:
+            email.encoders.encode_base64(message)
+
+
+def _has_long_line(part: AnyMessage) -> bool:
+    """Say whether a part is written as it is, with a line that is too long."""
+    if part.is_multipart() or _encoding_of(part) not in {"", "7bit", "8bit"}:
+        return False
+    payload = part.get_payload()
+    return (
+        isinstance(payload, str)
+        and len(payload) > MAX_LINE_OCTETS
+        and has_long_line(payload.encode("utf-8", "surrogateescape"))
+    )
+
+
+def _encoding_of(part: AnyMessage) -> str:
+    return str(part.get("Content-Transfer-Encoding", "")).strip().lower()
+
+
 def _is_binary(part: AnyMessage) -> bool:
-    encoding = str(part.get("Content-Transfer-Encoding", ""))
-    return encoding.strip().lower() == "binary" and not part.is_multipart()
+    return _encoding_of(part) == "binary" and not part.is_multipart()
 
 
 def _utf8_address(message: AnyMessage) -> str:
@@ -324,14 +354,17 @@ def _utf8_address(message: AnyMessage) -> str:
 
 def _write(message: AnyMessage, *, is_utf8: bool, is_seven_bit: bool) -> bytes:
     """Write a message with CRLF line ends; refuse header values that break out."""
-    for part in message.walk():
-        for name, value in part.items():
-            _require_one_field(name, str(value))
     policy: Policy[AnyMessage] = message.policy.clone(
         linesep="\r\n", cte_type="7bit" if is_seven_bit else "8bit"
     )
     if isinstance(policy, email.policy.EmailPolicy):
         policy = policy.clone(utf8=is_utf8)
+    for part in message.walk():
+        # As they are kept: `items` would show what a policy makes of them.
+        for name, value in part.raw_items():
+            _require_one_field(name, str(value))
+            if part is not message:
+                _require_folded(name, policy.fold_binary(name, value))
     out = io.BytesIO()
     BytesGenerator(out, mangle_from_=False, policy=policy).flatten(message)
     normalizer = LineNormalizer()
@@ -355,6 +388,20 @@ def _require_one_field(name: str, value: str) -> None:
         raise UnsafeOctets(f"header field {name}", ascii(value))
 
 
+def _require_folded(name: str, octets: bytes) -> None:
+    """Refuse a field of a part that would be written as more than one.
+
+    A header value may be an object that writes itself, and a policy may write what it
+    likes. Of the message itself, `_require_fields` sees what was written.
+    """
+    first, *others = octets.removesuffix(b"\r\n").split(b"\r\n")
+    is_one = first.startswith(name.encode() + b":") and all(
+        line.startswith((b" ", b"\t")) for line in others
+    )
+    if not is_one or b"\n" in octets.replace(b"\r\n", b""):
+        raise UnsafeOctets(f"header field {name}", ascii(octets))
+
+
 def _require_fields(content: bytes, names: list[str]) -> None:
     """Compare the header as written with the fields that were meant."""
     header = content.partition(b"\r\n\r\n")[0] if names else b""
@@ -376,13 +423,22 @@ def sender_of(message: AnyMessage) -> str:
     both (section 3.6.6).
 
     Raises:
-        ValueError: it names none, or was resent more than once, so that nobody can
-            know which block of resent fields is meant; or an address is malformed.
+        ValueError: it names none, or several and no one sender; or was resent more than
+            once, so that nobody can know which block of resent fields is meant; or an
+            address is malformed.
     """
     prefix = _resent_prefix(message)
     for name in ("Sender", "From"):
-        if found := _addresses_in(message, prefix + name):
-            return found[0]
+        found = dict.fromkeys(_addresses_in(message, prefix + name))
+        if len(found) > 1:
+            # The first of several would be a guess, and get the failures of all.
+            remedy = "leave one" if name == "Sender" else f"add a {prefix}Sender field"
+            raise ValueError(
+                f"the message has {len(found)} addresses in {prefix}{name} (RFC 5322 "
+                f"section 3.6.2): {remedy}, or give the sender"
+            )
+        if found:
+            return next(iter(found))
     raise ValueError(f"the message has no {prefix}From: give the sender")
 
 

@@ -186,6 +186,8 @@ class ClientOptions:
         sign: gets each message in the form in which it goes out, and returns header
             fields to put before it, such as `DKIMSigner` does. Messages have to be in
             memory: a signature goes first and covers all.
+        long_lines: send lines of more than 998 octets as they are. Servers refuse
+            them, or break them, which voids signatures.
         registry: of the extensions whose parameters MAIL and RCPT may have.
         reply_limits: on what the server says.
         wire_log: gets every line that passes, secrets hidden.
@@ -210,6 +212,7 @@ class ClientOptions:
     chunking: Chunking = Chunking.AUTO
     allow_undeclared_content: bool = False
     sign: Callable[[bytes], bytes] | None = None
+    long_lines: bool = False
     registry: Registry = DEFAULT_REGISTRY
     reply_limits: ReplyLimits = DEFAULT_REPLY_LIMITS
     wire_log: Callable[[str], None] | None = None

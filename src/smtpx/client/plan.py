@@ -14,9 +14,10 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from smtpx.client.limits import require_recipients
+from smtpx.client.lines import MAX_LINE_OCTETS, has_long_line, watched
 from smtpx.client.message import BLOCK_OCTETS, Payload
 from smtpx.client.options import Chunking
-from smtpx.errors import BadParameter, MessageTooLarge, NotSupported
+from smtpx.errors import BadParameter, LineTooLong, MessageTooLarge, NotSupported
 from smtpx.wire.address import Mailbox
 from smtpx.wire.commands import Mail, Rcpt
 from smtpx.wire.options import (
@@ -189,6 +190,7 @@ def make_plan(
 
     Raises:
         NotSupported: it does not offer what the message needs; the text names both.
+        LineTooLong: a line of the message has over 998 octets.
         MessageTooLarge: for what the server takes (RFC 1870 section 6.1).
     """
     require_recipients(offered.limits, len(order.names))
@@ -199,6 +201,8 @@ def make_plan(
     payload, body, is_ascii_only = _plan_body(order, payload, offered, options)
     if options.sign is not None:
         payload = _signed(payload, options.sign)
+    if not options.long_lines and body is not BodyType.BINARYMIME:
+        payload = _plan_lines(payload)
     size = payload.size if order.options.size is None else order.options.size
     _check_size(order, size, offered)
     mail_options = order.options
@@ -300,6 +304,20 @@ def _signed(payload: Payload, sign: Callable[[bytes], bytes]) -> Payload:
         raise ValueError("the option sign returns header fields, which end with CRLF")
     content = fields + payload.content
     return Payload(content, len(content), payload.is_eight_bit, payload.utf8_reason)
+
+
+def _plan_lines(payload: Payload) -> Payload:
+    """Refuse lines that are too long, in a stream as soon as one is read.
+
+    Raises:
+        LineTooLong: there is one.
+    """
+    if payload.content is not None:
+        if len(payload.content) > MAX_LINE_OCTETS and has_long_line(payload.content):
+            raise LineTooLong
+        return payload
+    assert payload.blocks is not None  # noqa: S101 - a payload has one of the two
+    return replace(payload, blocks=watched(payload.blocks))
 
 
 def _check_size(order: Order, size: int | None, offered: Offered) -> None:
