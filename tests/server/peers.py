@@ -82,6 +82,13 @@ class Peer:
         except ConnectionError:
             return b"(reset)"
 
+    async def rest_of_one(self) -> str:
+        """Read one line; what there is of it at the end of the connection."""
+        try:
+            return (await self.reader.readline()).decode()
+        except ConnectionError:
+            return "(reset)"
+
     async def start_tls(self, context: ssl.SSLContext) -> None:
         await self.writer.start_tls(context, server_hostname="mx.test")
 

@@ -61,15 +61,29 @@ def test_in_all_at_the_limit_and_over_it() -> None:
 
 
 def test_an_ended_connection_makes_room() -> None:
-    counts = counts_of(max_connections_per_ip=1, max_connections=2)
-    assert open_all(counts, "192.0.2.1", "192.0.2.1") == ["", FROM_YOU]
-    counts.end(0)
-    # The one turned away still holds a descriptor.
-    assert counts.open("again", "192.0.2.1") is None
-    assert str(counts.open("one more", "192.0.2.2")) == IN_ALL
+    counts = counts_of(max_connections_per_ip=1, max_connections=1)
+    assert open_all(counts, "192.0.2.1", "192.0.2.1") == ["", IN_ALL]
+    assert counts.total == 2
     counts.end(1)
-    counts.end("one more")
-    assert counts.open("at last", "192.0.2.2") is None
+    assert str(counts.open("too early", "192.0.2.2")) == IN_ALL
+    counts.end(0)
+    # The one turned away is no obstacle, though it has not gone.
+    assert counts.open("again", "192.0.2.1") is None
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1_000, 50), (40, 20)])
+def test_a_flood_of_those_turned_away_gets_no_more_words(limit: int, most: int) -> None:
+    counts = counts_of(max_connections=limit, max_connections_per_ip=1)
+    assert open_all(counts, "192.0.2.1") == [""]
+    assert open_all(counts, *["192.0.2.1"] * most) == [FROM_YOU] * most
+    was_crowded = [counts.is_crowded]
+    assert open_all(counts, "192.0.2.1") == [FROM_YOU]
+    was_crowded.append(counts.is_crowded)
+    # Others are let in all the same.
+    others = [f"10.{n >> 8}.{n & 255}.1" for n in range(limit - 1)]
+    assert set(open_all(counts, *others)) == {""}
+    counts.end(1)
+    assert [*was_crowded, counts.is_crowded] == [False, True, False]
 
 
 def test_who_is_turned_away_does_not_shut_out_its_neighbours() -> None:
@@ -131,23 +145,29 @@ def test_nothing_is_left_whatever_came_and_went(
 ) -> None:
     counts = counts_of(max_connections=4, max_connections_per_ip=2)
     admitted: dict[int, str | None] = {}
+    refused: set[int] = set()
     for what, connection, host in steps:
         if what == "end":
             counts.end(connection)
             admitted.pop(connection, None)
-        elif (what == "open") is (connection not in admitted):
+            refused.discard(connection)
+        elif (what == "open") is (connection not in {*admitted, *refused}):
             admitted.pop(connection, None)
             is_full = host is not None and list(admitted.values()).count(host) >= 2
+            is_crowded = what == "open" and len(admitted) >= 4
             refusal = getattr(counts, what)(connection, host)
-            # One over the limit in all may still count for its address until it ends.
-            admitted[connection] = None if is_full else host
-            is_crowded = what == "open" and len(admitted) > 4
             assert (refusal is not None) is (is_full or is_crowded)
-        assert counts.total == len(admitted)
-    for connection in admitted:
+            refused.discard(connection)
+            if refusal is None:
+                admitted[connection] = host
+            else:
+                refused.add(connection)
+        assert counts.total == len(admitted) + len(refused)
+    for connection in {*admitted, *refused}:
         counts.end(connection)
     assert counts.total == 0
     assert not counts._hosts
+    assert not counts._turned_away
     assert not counts._by_host
     assert not counts._by_network
 

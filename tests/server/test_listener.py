@@ -252,6 +252,27 @@ def test_connections_of_one_client(run: Run) -> None:
     run(scenario())
 
 
+def test_a_flood_of_one_client_shuts_out_nobody_else(run: Run) -> None:
+    async def scenario() -> None:
+        async with serve(
+            recorder(),
+            unlimited_networks=(),
+            max_connections=10,
+            max_connections_per_ip=2,
+        ) as served:
+            flood = [await served.connect() for _ in range(40)]
+            first = [await peer.rest_of_one() for peer in flood]
+            assert [line[:3] for line in first[:22]] == ["220"] * 2 + ["421"] * 20
+            # No more words are wasted on those behind them.
+            assert set(first[22:]) <= {"", "(reset)"}
+            sock = socket.socket()
+            sock.bind(("127.0.0.2", 0))
+            other = await served.connect(sock=sock)
+            assert await other.codes(1) == [220]
+
+    run(scenario())
+
+
 def test_loopback_is_unlimited_by_default(run: Run) -> None:
     async def scenario() -> None:
         async with serve(recorder(), max_connections_per_ip=1) as served:

@@ -21,14 +21,20 @@ _TOO_MANY_FROM_NETWORK: Final = Reply(
     421, "4.7.0", "too many connections from your network"
 )
 
+# How many may be told at the same time that they are not welcome: each lingers until
+# it goes, or for five seconds. A twentieth of those that are let in, and at least 20,
+# which is about what 1,000 leave of the 1,024 descriptors of most processes.
+_SPARE_SHARE: Final = 20
+_MIN_SPARE: Final = 20
+
 
 class ConnectionCounts:
     """Counts connections, and tells with what to turn one away.
 
-    A connection that was turned away counts in all until its ``end``, since it holds a
-    descriptor as long. It does not count for its address and network: else a client
-    that is refused without end would shut out its neighbours. Nor do those of
-    ``unlimited_networks``.
+    A connection that was turned away is counted apart until its ``end``, since it holds
+    a descriptor as long. It does not count as one that was let in: else a client that
+    is refused without end would shut out its neighbours, and everybody. Those of
+    ``unlimited_networks`` count in all only.
 
     Args:
         options: of the server, for its limits.
@@ -47,13 +53,20 @@ class ConnectionCounts:
         self._unlimited = Networks(options.unlimited_networks)
         # Where each counts, so that it is taken off where it was put; None: nowhere.
         self._hosts: dict[Hashable, str | None] = {}
+        self._turned_away: set[Hashable] = set()
+        self._max_turned_away = max(_MIN_SPARE, options.max_connections // _SPARE_SHARE)
         self._by_host: Counter[str] = Counter()
         self._by_network: Counter[str] = Counter()
 
     @property
     def total(self) -> int:
         """How many connections there are."""
-        return len(self._hosts)
+        return len(self._hosts) + len(self._turned_away)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many were turned away just now that more should get no word."""
+        return len(self._turned_away) > self._max_turned_away
 
     def open(self, connection: Hashable, host: str | None) -> Reply | None:
         """Count a connection.
@@ -66,10 +79,10 @@ class ConnectionCounts:
         Returns:
             The reply to turn it away with, None if it may stay.
         """
-        refusal = self.move(connection, host)
-        if self.total > self._options.max_connections:
+        if len(self._hosts) >= self._options.max_connections:
+            self._turned_away.add(connection)
             return replies.TOO_MANY_CONNECTIONS
-        return refusal
+        return self.move(connection, host)
 
     def move(self, connection: Hashable, host: str | None) -> Reply | None:
         """Count a connection to another address: a proxy told who the client is.
@@ -86,7 +99,10 @@ class ConnectionCounts:
             self._hosts[connection] = None
             return None
         refusal = self._count(host)
-        self._hosts[connection] = host if refusal is None else None
+        if refusal is None:
+            self._hosts[connection] = host
+        else:
+            self._turned_away.add(connection)
         return refusal
 
     def end(self, connection: Hashable) -> None:
@@ -95,6 +111,7 @@ class ConnectionCounts:
         Args:
             connection: as given to ``open``; one that does not count changes nothing.
         """
+        self._turned_away.discard(connection)
         host = self._hosts.pop(connection, None)
         if host is not None:
             _take(self._by_host, host)

@@ -260,6 +260,11 @@ class Server:
         refusal = self._counts.open(connection, host)
         return replies.SHUTTING_DOWN if self._is_stopping else refusal
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many are turned away just now that more should get no word."""
+        return self._counts.is_crowded
+
     def moved(self, connection: Pump) -> Reply | None:
         """Count a connection to the client that it is spoken for now.
 

@@ -46,6 +46,11 @@ class Owner(Protocol):
     options: ServerOptions
     session_factory: Callable[[ConnectionInfo], Session]
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many are turned away that more should get no word."""
+        ...
+
     def opened(self, connection: Pump) -> Reply | None:
         """Take note of a connection; return a reply to turn it away with."""
         ...
@@ -215,10 +220,11 @@ class Post:
         opening: Coroutine[Any, Any, object]
         if is_welcome and connection.awaits_header:
             opening = self._open_behind_proxy(loop, connection, sock)
-        elif is_welcome or not self.options.implicit_tls:
+        elif is_welcome or not (self.options.implicit_tls or self._owner.is_crowded):
             opening = self._open(loop, connection, sock)
         else:
-            # A handshake is too dear for a word to somebody who is not wanted.
+            # A handshake is too dear for a word to somebody who is not wanted, and so
+            # is a descriptor in a flood of them.
             sock.close()
             connection.never_made("too many connections")
             return
