@@ -148,6 +148,12 @@ def test_refused_by_the_layer_above() -> None:
     assert machine.identity is None
     with pytest.raises(RuntimeError, match="received first"):
         machine.restart(TRUSTED, is_local=False)
+    # Not in place of the answer to something else, either.
+    machine.receive_data(b"MAIL FROM:<>\r\n")
+    assert isinstance(machine.next_event(), events.MailReceived)
+    with pytest.raises(RuntimeError, match="received first"):
+        machine.restart(TRUSTED, is_local=False)
+    assert machine.is_waiting
 
 
 def test_421_ends_it() -> None:
@@ -206,13 +212,13 @@ def test_what_is_counted_begins_again() -> None:
     limits = Limits(max_errors=3, max_transactions=1, max_recipient_domains=1)
     started = ready(dataclasses.replace(TRUSTED, limits=limits))
     once = [b"X\r\n", b"X\r\n", ENVELOPE, b"RSET\r\n"]
-    assert started.codes(*once, XCLIENT, hello(), *once) == [
+    other = [line.replace(b"mx.test", b"other.test") for line in once]
+    assert started.codes(*once, XCLIENT, hello(), *other) == [
         *(500, 500, 250, 250, 250),
         *(220, 250),
         *(500, 500, 250, 250, 250),
     ]
-    other = b"MAIL FROM:<>\r\n"
-    assert started.codes(other) == [421]
+    assert started.codes(b"MAIL FROM:<>\r\n") == [421]
 
 
 def test_before_tls_where_it_is_required() -> None:

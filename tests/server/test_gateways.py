@@ -140,9 +140,14 @@ def test_what_is_not_told_stays(run: Run) -> None:
             assert await peer.say(b"XCLIENT HELO=a.test LOGIN=bob\r\n") == [220]
             assert (info.peer, info.local, info.is_local) == (before, local, True)
             assert (info.hello_name, info.user) == ("a.test", "bob")
+            assert info.xclient == XClient(helo="a.test", login="bob")
+            assert await peer.say(b"XCLIENT NAME=a.example\r\n") == [220]
             assert await peer.say(b"XCLIENT DESTADDR=[UNAVAILABLE]\r\n") == [220]
             assert (info.peer, info.local) == (before, "unknown")
             assert (info.hello_name, info.user) == (None, None)
+            assert info.xclient == XClient(
+                name="a.example", destaddr=Unknown.UNAVAILABLE
+            )
 
     run(main())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import pytest
 from smtpx.core.limits import Limits
 from smtpx.server.events import ConnectedEvent, ServerEvent
 from smtpx.server.options import ServerOptions, ServerTimeouts
-from smtpx.server.session import Endpoints, Session
+from smtpx.server.proxied import become, come_through, is_private
+from smtpx.server.session import ConnectionInfo, Endpoints, Session
 from smtpx.server.sockets import Address, Listener
+from smtpx.wire.forwarded import Unknown, XClient
 from smtpx.wire.preamble import CHECKSUM, ProxyHeader, ProxyTLS, ProxyTLV, TLVType
 from tests.server.conftest import Certificates, Run
 from tests.server.peers import Peer, Served, Signal, serve, unix_address, until
@@ -428,7 +431,9 @@ def test_a_proxy_that_goes_away(run: Run, octets: bytes) -> None:
 
 def test_a_server_that_goes_away(run: Run) -> None:
     async def main() -> None:
-        async with serve(Session, proxy_networks=LOOPBACK) as served:
+        # Longer than the patience of this test.
+        timeouts = ServerTimeouts(proxy_header=600)
+        async with serve(Session, proxy_networks=LOOPBACK, timeouts=timeouts) as served:
             peer = await spoken_for(served, b"PROXY ")
             await until(lambda: len(served.server.connections) == 1)
             await served.server.close()
@@ -501,6 +506,66 @@ def test_the_client_that_is_told_may_be_a_gateway(run: Run) -> None:
             assert "XCLIENT" not in await other.ask(b"EHLO c.test\r\n")
 
     run(main())
+
+
+def remote(host: str = "10.0.0.2") -> ConnectionInfo:
+    """Describe a connection, as of a proxy on another host."""
+    return ConnectionInfo(
+        id="0",
+        hostname="mx.test",
+        peer=f"{host}:1",
+        peer_host=host,
+        local="10.0.0.1:25",
+        started_at=datetime.now(UTC),
+        is_lmtp=False,
+        is_local=ip_address(host).is_loopback,
+        close=lambda _reply: None,
+    )
+
+
+OVER_TLS = ProxyTLV(TLVType.SSL, ProxyTLS(is_tls=True).encode())
+
+
+@pytest.mark.parametrize(
+    ("proxy", "header", "is_local", "is_secret"),
+    [
+        # Of another host's loopback nobody knows who listens on the way here.
+        ("10.0.0.2", ProxyHeader(("127.0.0.1", 1), DESTINATION), False, False),
+        ("10.0.0.2", ProxyHeader(("::1", 1), ("::1", 25)), False, False),
+        ("10.0.0.2", ProxyHeader("/run/client", "/run/smtp"), False, False),
+        ("10.0.0.2", ProxyHeader(SOURCE, DESTINATION, tlvs=(OVER_TLS,)), False, False),
+        ("127.0.0.1", ProxyHeader(("::1", 1), ("::1", 25)), True, True),
+        ("127.0.0.1", ProxyHeader("/run/client", "/run/smtp"), True, True),
+        ("127.0.0.1", ProxyHeader(SOURCE, DESTINATION), False, False),
+        ("127.0.0.1", ProxyHeader(SOURCE, DESTINATION, tlvs=(OVER_TLS,)), False, True),
+    ],
+)
+def test_both_ends_of_the_way_have_to_be_local(
+    proxy: str, header: ProxyHeader, is_local: bool, is_secret: bool
+) -> None:
+    info = remote(proxy)
+    come_through(info, header)
+    assert (info.is_local, is_private(info)) == (is_local, is_secret)
+    # Nor is it trusted as a client on a unix socket of this host.
+    assert info.is_unix is (is_local and isinstance(header.source, str))
+
+
+@pytest.mark.parametrize(
+    ("gateway", "addr", "is_local"),
+    [
+        ("10.0.0.2", "127.0.0.1", False),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "::1", True),
+        ("127.0.0.1", "192.0.2.1", False),
+        ("127.0.0.1", Unknown.UNAVAILABLE, False),
+    ],
+)
+def test_the_same_goes_for_gateways(
+    gateway: str, addr: str | Unknown, is_local: bool
+) -> None:
+    info = remote(gateway)
+    become(info, XClient(addr=addr))
+    assert (info.is_local, is_private(info)) == (is_local, is_local)
 
 
 def test_sinks_are_told_of_the_client(run: Run) -> None:

@@ -135,7 +135,8 @@ def come_through(info: ConnectionInfo, header: ProxyHeader) -> None:
     info.local = format_address(destination)
     if isinstance(source, str):
         info.peer, info.peer_host = format_address(source), None
-        info.is_local, info.is_unix = original.is_local, True
+        # Unix sockets are trusted where they are of this host.
+        info.is_local = info.is_unix = original.is_local
         return
     ip = ip_address(source[0])
     # An IPv4 client is one to every rule, however the proxy listens.
