@@ -13,7 +13,7 @@ import smtpx
 OPTIONAL = {
     *("aiofastnet", "argon2", "bcrypt", "click", "cryptography", "pwdlib", "pytest"),
     *("rich", "spftrace", "uvloop", "winloop", "dns", "idna"),
-    *("prometheus_client", "opentelemetry", "throttled", "redis"),
+    *("prometheus_client", "opentelemetry", "throttled", "redis", "django", "flask"),
 }
 HEAVY = {"asyncio", "concurrent", "email", "logging", "socket", "ssl", "threading"}
 
