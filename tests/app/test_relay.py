@@ -440,6 +440,22 @@ def test_a_connection_closed_while_idle_is_replaced() -> None:
     run(scenario({}, 1))
 
 
+def test_a_connection_that_hangs_is_not_replaced() -> None:
+    """Its client has waited long enough, and may not wait as long once more."""
+
+    async def scenario() -> None:
+        script = Upstream({"MAIL 2": HANG})
+        async with relaying(script) as served:
+            peer = await served.ready()
+            assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+            assert await peer.ask(b"MAIL FROM:<>\r\n") == NO_ANSWER
+            assert script.connections == 1
+            assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+        assert script.connections == 2
+
+    run_timed(scenario())
+
+
 def test_a_connection_that_ended_is_not_tried() -> None:
     async def scenario() -> None:
         script = Upstream({". 1": FINE + "\r\n421 4.3.2 going down"})
@@ -734,6 +750,20 @@ def test_passwords_are_checked_by_the_next_server() -> None:
         assert script.verbs() == ["EHLO", "AUTH", "MAIL", "RCPT", "DATA", "QUIT"]
         assert script.commands[1] == "AUTH PLAIN AHRpbQByaWdodA=="
         assert script.connections == 1
+
+    run(scenario())
+
+
+def test_a_connection_that_ended_after_the_login() -> None:
+    async def scenario() -> None:
+        bye = "235 2.7.0 welcome\r\n421 4.3.2 going down"
+        script = Upstream(WITH_AUTH | {"AUTH": bye})
+        async with relaying(script, pass_auth=True) as served:
+            peer = await served.ready()
+            assert await peer.say(b"AUTH PLAIN AHRpbQByaWdodA==\r\n") == [235]
+            script.replies = WITH_AUTH
+            assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+        assert script.verbs()[:5] == ["EHLO", "AUTH", "EHLO", "AUTH", "MAIL"]
 
     run(scenario())
 

@@ -330,7 +330,7 @@ class RelaySession(Session):
     def _require_open(self) -> AsyncClient:
         """Return the connection that has the transaction."""
         client = self.upstream
-        if client is None or not self._is_open or not client.is_connected:
+        if client is None:
             raise ConnectionLost("the transaction there is gone", phase="command")
         return client
 
