@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,10 +19,11 @@ from smtpx.errors import ConnectError
 from smtpx.server.body import Body
 from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions, ServerTimeouts
-from smtpx.server.session import Session
+from smtpx.server.session import ConnectionInfo, Session
 from smtpx.server.transform import Transform, transform
 from smtpx.wire.address import Mailbox
 from smtpx.wire.params import RcptOptions
+from smtpx.wire.preamble import ProxyHeader
 from smtpx.wire.replies import Reply
 from tests.app.upstream import DROP, HANG, Upstream, upstream
 from tests.server.peers import ClockLoop, Peer, Served, run_on, serve, until
@@ -868,6 +870,75 @@ def test_nothing_is_told_to_who_does_not_ask() -> None:
     run(scenario())
 
 
+# --- PROXY. ---
+
+
+def test_the_next_server_is_told_of_the_client() -> None:
+    async def scenario() -> None:
+        seen: list[tuple[str, str]] = []
+
+        class Inbox(Session):
+            async def data(self, body: Body) -> None:
+                await body.read()
+                seen.append((self.connection.peer, self.connection.local))
+
+        trusting = ServerOptions(proxy_networks=("127.0.0.0/8",))
+        async with Server(Inbox, options=trusting) as inner:
+            url = f"smtp+plain://{inner.addresses[0]}"
+            relay = Relay(url, options=OPTIONS, proxy_header=True)
+            # For ourselves, nobody is spoken for.
+            await relay.offered(ServerOptions())
+            async with serve(relay) as served:
+                peer = await served.ready()
+                assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+                host, port = peer.writer.get_extra_info("sockname")
+                assert seen == [(f"{host}:{port}", served.server.addresses[0])]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("peer", "peer_host", "local", "header"),
+    [
+        (
+            *("192.0.2.1:40112", "192.0.2.1", "192.0.2.25:25"),
+            ProxyHeader(("192.0.2.1", 40112), ("192.0.2.25", 25)),
+        ),
+        (
+            *("[2001:db8::1]:40112", "2001:db8::1", "[2001:db8::25]:25"),
+            ProxyHeader(("2001:db8::1", 40112), ("2001:db8::25", 25)),
+        ),
+        (
+            *("[::ffff:192.0.2.1]:40112", "192.0.2.1", "[::ffff:192.0.2.25]:25"),
+            ProxyHeader(("192.0.2.1", 40112), ("192.0.2.25", 25)),
+        ),
+        ("unix:", None, "unix:/run/smtp", ProxyHeader(None, None)),
+    ],
+)
+def test_headers(
+    peer: str, peer_host: str | None, local: str, header: ProxyHeader
+) -> None:
+    connection = ConnectionInfo(
+        id="x",
+        hostname="mx.test",
+        peer=peer,
+        peer_host=peer_host,
+        local=local,
+        started_at=datetime.now(UTC),
+        is_lmtp=False,
+        is_local=False,
+        close=lambda _: None,
+    )
+
+    async def scenario() -> None:
+        relay = Relay("smtp://mx.test", proxy_header=True)
+        assert relay.client(None, connection)._options.proxy_header == header
+        plain = Relay("smtp://mx.test").client(None, connection)
+        assert plain._options.proxy_header is None
+
+    run(scenario())
+
+
 # --- TLS. ---
 
 
@@ -930,6 +1001,20 @@ def test_a_relay_that_rewrites() -> None:
             "DATA",
             "QUIT",
         ]
+
+    run(scenario())
+
+
+def test_a_session_that_begins_nothing_there() -> None:
+    class Forgetful(RelaySession):
+        async def mail(self, reverse_path: object, options: object) -> None:
+            """Forget to call what would begin."""
+
+    async def scenario() -> None:
+        relay = Relay("smtp+plain://127.0.0.1:1", options=OPTIONS)
+        async with serve(lambda info: Forgetful(info, relay)) as served:
+            peer = await served.ready()
+            assert await peer.say(ENVELOPE, 2) == [250, 451]
 
     run(scenario())
 

@@ -33,6 +33,8 @@ from smtpx.server.events import (
 from smtpx.server.options import ServerOptions, ServerTimeouts
 from smtpx.server.session import ConnectionInfo, Session, Statuses
 from smtpx.wire.address import Mailbox
+from smtpx.wire.commands import parse_raw
+from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension
 from smtpx.wire.params import MailOptions, RcptOptions
 from smtpx.wire.replies import Reply
 from tests.server.conftest import Certificates, Run
@@ -232,16 +234,28 @@ def test_every_command_with_a_hook(run: Run) -> None:
         async def help(self, topic: str) -> Reply | None:
             return None
 
+        async def command(self, verb: str, argument: str) -> Reply | None:
+            return Reply(250, "2.0.0", "done")
+
+    registry = DEFAULT_REGISTRY.with_extension(
+        Extension("XFROB", "ours", verbs=(parse_raw("XFROB"),))
+    )
+
     async def scenario() -> None:
         sink, codes = await talk(
-            Chatty, b"EHLO c.test\r\nEXPN staff\r\nETRN @c.test\r\nHELP\r\n", 5
+            Chatty,
+            b"EHLO c.test\r\nEXPN staff\r\nETRN @c.test\r\nHELP\r\nXFROB 1 2\r\n",
+            6,
+            registry=registry,
+            extensions=frozenset({"XFROB"}),
         )
-        assert codes == [220, 250, 550, 250, 214]
+        assert codes == [220, 250, 550, 250, 214, 250]
         told = [e for e in sink.events if isinstance(e, CommandEvent)]
         assert [(e.verb, e.argument, e.reply and e.reply.code) for e in told] == [
             ("EXPN", "staff", 550),
             ("ETRN", "@c.test", 250),
             ("HELP", "", None),
+            ("XFROB", "1 2", 250),
         ]
 
     run(scenario())

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from smtpx.client.aio import AsyncClient, AsyncLMTPClient
@@ -59,10 +60,12 @@ from smtpx.errors import (
     TLSFailed,
     TLSUnavailable,
 )
+from smtpx.net.channel import ip_of
 from smtpx.server.session import ConnectionInfo, Session, Statuses
 from smtpx.wire import replies
 from smtpx.wire.forwarded import ForwardedSource, XForward
 from smtpx.wire.options import BodyType
+from smtpx.wire.preamble import ProxyHeader
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
@@ -110,6 +113,9 @@ class Relay:
             nobody in particular.
         xforward: where the next server offers XFORWARD, tell it for its log where each
             message came from (Postfix). It offers that to clients that it trusts.
+        proxy_header: begin each connection there with a PROXY header that tells of our
+            client (HAProxy). The next server must expect it of us; it then treats us
+            as it would that client.
         pass_auth: offer AUTH, and have the next server check the passwords of our
             clients; what they send is then sent as theirs. The mechanisms are those
             that show the password: PLAIN and LOGIN.
@@ -128,6 +134,7 @@ class Relay:
         options: ClientOptions = DEFAULT_OPTIONS,
         auth: AnyAuth | None = None,
         xforward: bool = False,
+        proxy_header: bool = False,
         pass_auth: bool = False,
     ) -> None:
         if auth is not None and pass_auth:
@@ -137,6 +144,7 @@ class Relay:
         self._auth = auth
         self.options = options
         self.xforward = xforward
+        self.proxy_header = proxy_header
         self._session = AuthRelaySession if pass_auth else RelaySession
 
     def __call__(self, connection: ConnectionInfo) -> RelaySession:
@@ -155,14 +163,20 @@ class Relay:
         """Whether LMTP is spoken there."""
         return self._target.is_lmtp
 
-    def client(self, auth: AnyAuth | None = None) -> AsyncClient:
+    def client(
+        self, auth: AnyAuth | None = None, connection: ConnectionInfo | None = None
+    ) -> AsyncClient:
         """Make a client for the next server; it is not connected.
 
         Args:
             auth: credentials; by default our own.
+            connection: of our client; None to speak for ourselves.
         """
         kind = AsyncLMTPClient if self.is_lmtp else AsyncClient
-        return kind(self._url, options=self.options, auth=auth or self._auth)
+        options = self.options
+        if self.proxy_header:
+            options = replace(options, proxy_header=_proxy_header_of(connection))
+        return kind(self._url, options=options, auth=auth or self._auth)
 
     async def offered(self, options: ServerOptions) -> ServerOptions:
         """Take away from a server's options what the next server cannot do.
@@ -314,7 +328,7 @@ class RelaySession(Session):
         if client is not None and client.is_alive:
             return client
         await self._drop()
-        client = self.relay.client(self._auth)
+        client = self.relay.client(self._auth, self.connection)
         # Before it is known to work, so that whatever happens it is closed.
         self.upstream, self._mails = client, 0
         await client.connect()
@@ -465,7 +479,7 @@ class AuthRelaySession(RelaySession):
         """Log in there with what the client gave."""
         auth = Auth(user, password)
         await self._drop()
-        self.upstream, self._mails = self.relay.client(auth), 0
+        self.upstream, self._mails = self.relay.client(auth, self.connection), 0
         try:
             await self.upstream.connect()
         except AuthenticationFailed as error:
@@ -490,6 +504,23 @@ def _is_used_up(error: SendError) -> bool:
     if isinstance(error, SenderRefused):
         return error.smtp_code == 421
     return not isinstance(error, PhaseTimeout)
+
+
+def _proxy_header_of(connection: ConnectionInfo | None) -> ProxyHeader:
+    """Say for whom we speak, from address to address."""
+    if connection is None:
+        return ProxyHeader(None, None, is_local=True)
+    host = connection.peer_host
+    local = ip_of(connection.local)
+    if host is None or local is None:
+        # Of a client on a unix socket there is nothing to tell.
+        return ProxyHeader(None, None)
+    peer = ip_address(host)
+    if isinstance(local, IPv6Address) and peer.version == 4:
+        # An IPv4 client of a dual-stack socket.
+        local = local.ipv4_mapped or local
+    ports = [int(one.rpartition(":")[2]) for one in (connection.peer, connection.local)]
+    return ProxyHeader((str(peer), ports[0]), (str(local), ports[1]))
 
 
 def _origin_of(connection: ConnectionInfo, names: tuple[str, ...]) -> XForward:
@@ -525,13 +556,13 @@ def _for_next(options: MailOptions, capabilities: Capabilities) -> MailOptions:
 
 def _reply_to(error: SendError) -> Reply:
     """Return what to tell a client of an error."""
-    if isinstance(error, SenderRefused | RecipientsRefused | DataRefused):
-        if error.reply is not None:
-            return error.reply
-    elif isinstance(error, NotSupported):
+    if isinstance(error, NotSupported):
         # RCPT: one more than the next server takes (RFC 9422 section 4).
         is_limit = error.command == "RCPT"
         return replies.TOO_MANY_RECIPIENTS if is_limit else _NOT_OFFERED
+    is_refusal = isinstance(error, SenderRefused | RecipientsRefused | DataRefused)
+    if is_refusal and error.reply is not None:
+        return error.reply
     for kind, reply in _FAILURES:
         if isinstance(error, kind):
             return reply
