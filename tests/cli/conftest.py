@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -123,6 +124,14 @@ def serve() -> Iterator[Callable[..., Inbox]]:
 def inbox(serve: Callable[..., Inbox]) -> Inbox:
     """Start a server that speaks plain SMTP."""
     return serve()
+
+
+@pytest.fixture
+def free_url() -> str:
+    """Return the URL of a server where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return f"smtp+plain://127.0.0.1:{sock.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import click
 
 from smtpx.cli.options import SectionedCommand, octet_count, section
 from smtpx.cli.sending import SendArguments, Sending
-from smtpx.client.options import TLSMode
+from smtpx.client.options import Chunking, TLSMode
 from smtpx.wire.params import BodyType, Notify, ReturnContent
 
 __all__ = ["send"]
@@ -198,6 +198,34 @@ _OPTIONS: Final = [
         default=True,
         help="Send commands in flights where the server allows it, or one by one.",
     ),
+    _connection(
+        "--chunking",
+        type=_choice(*(kind.value for kind in Chunking)),
+        default=Chunking.AUTO.value,
+        show_default=True,
+        help="When to send content by BDAT.",
+    ),
+    _connection(
+        "--proxy",
+        metavar="URL",
+        help="Connect through socks5://HOST or http://HOST.",
+    ),
+    _connection(
+        "--allow-undeclared-content",
+        is_flag=True,
+        help="Send 8-bit content even if the server offers no 8BITMIME.",
+    ),
+    _output(
+        "--dry-run",
+        is_flag=True,
+        help="Tell what would be sent, and connect to nobody.",
+    ),
+    _output(
+        "--check-recipients",
+        is_flag=True,
+        help="Go as far as RCPT: would the recipients be accepted? Nothing is sent.",
+    ),
+    _output("--json", is_flag=True, help="Write an object a line for each message."),
     _output("-v", "--verbose", is_flag=True, help="Show the dialogue, secrets hidden."),
     _output("-q", "--quiet", is_flag=True, help="Show errors alone."),
 ]
@@ -218,6 +246,7 @@ Examples:
   smtpx send -s smtp://mail.example.com:587 -u alice report.eml
   smtpx send -f a@example.com -t b@example.net --subject Hi --body 'Hello!'
   smtpx send -f a@example.com -t b@example.net --body @text --attach plan.pdf
+  smtpx send -s smtp://mail.example.com ~/Maildir archive.mbox outgoing/
   generate | smtpx send -s lmtp+unix:///run/dovecot/lmtp -t bob - -v
 
 \b
@@ -234,9 +263,11 @@ Exit codes, as in sysexits.h:
 def send(**values: Any) -> None:  # noqa: ANN401 - click's own
     """Send messages, and tell what became of each for every recipient.
 
-    A FILE holds a message as an .eml file does; - is standard input. Sender and
-    recipients are those of its header unless you name others. Without a FILE the
-    message is built from --subject, --body, --html, --attach and --header.
+    A FILE holds a message as an .eml file does; - is standard input. It may also be
+    an mbox file, a Maildir, or a folder of messages: all of them go over one
+    connection. Sender and recipients are those of the header unless you name others.
+    Without a FILE the message is built from --subject, --body, --html, --attach and
+    --header.
     """
     arguments = SendArguments(**values)
     _check(arguments)
@@ -265,5 +296,7 @@ def _check(arguments: SendArguments) -> None:
         )
     if arguments.client_key and not arguments.client_cert:
         raise click.UsageError("--client-key needs --client-cert")
+    if arguments.dry_run and arguments.check_recipients:
+        raise click.UsageError("--dry-run asks no server: leave out one of the two")
     if arguments.insecure and (arguments.ca_file or arguments.server_name):
         raise click.UsageError("--insecure checks nothing: leave out the other one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import click
 from rich.progress import (
@@ -20,21 +20,24 @@ from rich.progress import (
 from smtpx.app.sinks import printable
 from smtpx.cli.compose import Draft, address_fields, compose
 from smtpx.cli.failures import ExitCode, Failure, explain
-from smtpx.cli.screen import Screen, can_ask, reply_text
-from smtpx.cli.sources import Source, built_source, file_source
+from smtpx.cli.report import JSONReport, Mail, Report, Summary
+from smtpx.cli.screen import Screen, can_ask
+from smtpx.cli.sources import MeteredFile, Source, built_source, find_sources
 from smtpx.client.blocking import Client
 from smtpx.client.message import recipients_of, sender_of
 from smtpx.client.options import (
     Auth,
+    Chunking,
     ClientOptions,
     Target,
     Timeouts,
     TLSMode,
     parse_url,
 )
-from smtpx.errors import BadSyntax, RecipientsRefused, SendError, SMTPXError
+from smtpx.client.outgoing import Outgoing
+from smtpx.errors import BadSyntax, RecipientsRefused, SMTPXError
 from smtpx.net.tls import client_context
-from smtpx.wire.envelope import Delivery, RecipientResult, SendResult
+from smtpx.wire.envelope import RecipientResult
 from smtpx.wire.params import (
     BodyType,
     MailOptions,
@@ -47,6 +50,8 @@ from smtpx.wire.params import (
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
+
+    from smtpx.wire.replies import Reply
 
 __all__ = ["SendArguments", "Sending"]
 
@@ -99,7 +104,13 @@ class SendArguments:
     local_address: str | None
     timeout: float | None
     pipelining: bool
+    chunking: str
+    proxy: str | None
+    allow_undeclared_content: bool
     # Output
+    json: bool
+    dry_run: bool
+    check_recipients: bool
     verbose: bool
     quiet: bool
 
@@ -126,7 +137,8 @@ class Sending:
         self._arguments = arguments
         self._screen = Screen(is_quiet=arguments.quiet)
         self._on_read: Callable[[int], None] = lambda _count: None
-        self._failures: list[ExitCode] = []
+        self._on_turn: Callable[[str], None] = lambda _name: None
+        self._report = Report(self._screen)
 
     def run(self) -> None:
         """Send everything.
@@ -135,36 +147,62 @@ class Sending:
             Failure: something was not sent.
         """
         with ExitStack() as stack:
-            sources = [self._open(path, stack) for path in self._arguments.files]
-            if not sources:
-                message = compose(self._arguments.draft)
-                sources = [built_source(message, self._read)]
-            # Before connecting: a mistake in the last file should not come up after
-            # the first was sent.
-            envelopes = [self._envelope_of(source) for source in sources]
+            # Before connecting: a mistake in the last file should not come up after the
+            # first was sent.
+            mails = [self._address(source) for source in self._find_sources(stack)]
+            report = self._report = stack.enter_context(self._make_report(len(mails)))
+            if self._arguments.dry_run:
+                for mail in mails:
+                    report.planned(mail)
+                return
             client = self._make_client()
-            progress = self._start_progress(sources, stack)
-            stack.enter_context(client)
-            for source, (sender, recipients) in zip(sources, envelopes, strict=True):
-                if progress is not None:
-                    progress.update(progress.task_ids[0], name=source.name)
-                self._send(client, source, sender, recipients)
-        if self._failures:
-            permanent = [one for one in self._failures if one != ExitCode.TEMPORARY]
+            self._start_progress([mail.source for mail in mails], stack)
+            try:
+                stack.enter_context(client)
+            except (SMTPXError, OSError) as error:
+                if not self._arguments.json:
+                    raise
+                # A program wants to read of each.
+                for mail in mails:
+                    report.sent(mail, (), (), error)
+            else:
+                self._run_with(client, mails)
+        if report.failures:
+            permanent = [one for one in report.failures if one != ExitCode.TEMPORARY]
             # Each was told where it happened.
             raise Failure(permanent[0] if permanent else ExitCode.TEMPORARY, "")
 
-    def _open(self, path: str, stack: ExitStack) -> Source:
-        source = file_source(path, self._read)
-        stack.callback(source.close)
-        return source
+    def _run_with(self, client: Client, mails: Sequence[Mail]) -> None:
+        if self._arguments.check_recipients:
+            self._check_recipients(client, mails)
+        elif len(mails) == 1:
+            self._send(client, mails[0])
+        else:
+            self._send_many(client, mails)
+
+    def _find_sources(self, stack: ExitStack) -> list[Source]:
+        arguments = self._arguments
+        if not arguments.files:
+            return [built_source(compose(arguments.draft), self._read)]
+        return [
+            source
+            for path in arguments.files
+            for source in find_sources(path, self._read, stack)
+        ]
+
+    def _make_report(self, count: int) -> Report:
+        if self._arguments.json:
+            return JSONReport(self._screen)
+        if count > _BAR_MESSAGES and not self._arguments.verbose:
+            return Summary(self._screen)
+        return Report(self._screen)
 
     def _read(self, count: int) -> None:
         self._on_read(count)
 
     # ------------------------------------------------------------------ preparation
 
-    def _envelope_of(self, source: Source) -> tuple[str, list[str]]:
+    def _address(self, source: Source) -> Mail:
         """Find sender and recipients: those of the command line go first."""
         arguments = self._arguments
         header = source.header
@@ -177,7 +215,7 @@ class Sending:
             raise _without_address(source, error) from None
         if arguments.reverse_path is not None:
             sender = arguments.reverse_path.removeprefix("<").removesuffix(">")
-        return sender, recipients
+        return Mail(source, sender, recipients)
 
     def _make_client(self) -> Client:
         arguments = self._arguments
@@ -199,6 +237,9 @@ class Sending:
             mechanisms=arguments.mechanisms or None,
             allow_plaintext_auth=arguments.allow_plaintext_auth,
             pipelining=arguments.pipelining,
+            chunking=Chunking(arguments.chunking),
+            proxy=arguments.proxy,
+            allow_undeclared_content=arguments.allow_undeclared_content,
             wire_log=self._screen.dialogue if arguments.verbose else None,
         )
         auth = self._auth(target)
@@ -243,14 +284,12 @@ class Sending:
             password = click.prompt(prompt, hide_input=True, err=True)
         return Auth(user, password)
 
-    def _start_progress(
-        self, sources: Sequence[Source], stack: ExitStack
-    ) -> Progress | None:
+    def _start_progress(self, sources: Sequence[Source], stack: ExitStack) -> None:
         total = sum(source.size for source in sources)
         is_worth_it = total > _BAR_OCTETS or len(sources) > _BAR_MESSAGES
         console = self._screen.errors
         if self._arguments.quiet or not is_worth_it or not console.is_terminal:
-            return None
+            return
         progress = Progress(
             TextColumn("{task.fields[name]}"),
             BarColumn(),
@@ -262,33 +301,86 @@ class Sending:
         )
         task = progress.add_task("", total=total, name=sources[0].name)
         self._on_read = lambda count: progress.advance(task, count)
+        self._on_turn = lambda name: progress.update(task, name=name)
         stack.enter_context(progress)
-        return progress
 
     # ---------------------------------------------------------------------- sending
 
-    def _send(
-        self, client: Client, source: Source, sender: str, recipients: list[str]
-    ) -> None:
+    def _send(self, client: Client, mail: Mail) -> None:
         """Send one message, and tell the result."""
+        error: Exception | None = None
+        recipients: tuple[RecipientResult, ...] = ()
+        result: tuple[Reply, ...] = ()
+        message = mail.source.open()
         try:
-            if not client.is_connected:
-                client.connect()
-            result = client.send(
-                source.message,
-                sender=sender,
-                recipients=recipients,
+            sent = client.send(
+                message,
+                sender=mail.sender,
+                recipients=mail.recipients,
                 options=self._mail_options(),
                 rcpt_options=self._rcpt_options(),
                 require_all=self._arguments.require_all,
             )
-        except RecipientsRefused as error:
-            self._fail(source, error)
-            self._show_recipients(error.results)
-        except (SMTPXError, OSError) as error:
-            self._fail(source, error)
+        except RecipientsRefused as refused:
+            error, recipients = refused, refused.results
+        except (SMTPXError, OSError) as failed:
+            error = failed
         else:
-            self._show(source, result)
+            recipients = sent.recipients
+            result = () if sent.reply is None else (sent.reply,)
+        finally:
+            _close(message)
+        self._report.sent(mail, recipients, result, error)
+
+    def _send_many(self, client: Client, mails: Sequence[Mail]) -> None:
+        """Send messages over one connection, and tell each result."""
+        left = iter(mails)
+        told = 0
+        try:
+            for outcome in client.send_many(
+                map(self._outgoing, left), retry_not_sent=True
+            ):
+                told += 1
+                _close(outcome.outgoing.message)
+                mail = cast("Mail", outcome.outgoing.key)
+                self._report.sent(
+                    mail, outcome.recipients, outcome.replies, outcome.error
+                )
+        except (SMTPXError, OSError) as error:
+            # What was taken is reported; the rest was never begun.
+            for mail in mails[told:]:
+                self._report.sent(mail, (), (), error)
+
+    def _outgoing(self, mail: Mail) -> Outgoing:
+        self._on_turn(mail.source.name)
+        return Outgoing(
+            mail.source.open(),
+            mail.sender,
+            mail.recipients,
+            self._mail_options(),
+            self._rcpt_options(),
+            require_all=self._arguments.require_all,
+            key=mail,
+        )
+
+    def _check_recipients(self, client: Client, mails: Sequence[Mail]) -> None:
+        """Ask whether recipients would be accepted, and send nothing."""
+        for mail in mails:
+            results: list[RecipientResult] = []
+            try:
+                client.reset()
+                client.mail(mail.sender, options=self._mail_options())
+                for recipient in mail.recipients:
+                    try:
+                        reply = client.rcpt(recipient, options=self._rcpt_options())
+                    except RecipientsRefused as refused:
+                        results.extend(refused.results)
+                    else:
+                        results.append(RecipientResult(recipient, reply, True))
+            except (SMTPXError, OSError) as error:
+                self._report.sent(mail, tuple(results), (), error)
+            else:
+                self._report.checked(mail, results)
 
     def _mail_options(self) -> MailOptions:
         arguments = self._arguments
@@ -310,45 +402,11 @@ class Sending:
             ),
         )
 
-    # ---------------------------------------------------------------------- results
 
-    def _fail(self, source: Source, error: Exception) -> None:
-        failure = explain(error)
-        self._failures.append(failure.code)
-        state = ""
-        if isinstance(error, SendError) and error.delivery is Delivery.UNKNOWN:
-            state = " (may have arrived)"
-        self._screen.note(
-            f"smtpx: {printable(source.name)}: not sent{state}: "
-            f"{printable(str(failure))}",
-            "red",
-        )
-
-    def _show(self, source: Source, result: SendResult) -> None:
-        name = printable(source.name)
-        queued = f", {printable(result.queue_id)}" if result.queue_id else ""
-        if not result.refused:
-            self._screen.result(f"{name}: sent{queued}", color="green")
-        else:
-            count = f"{len(result.accepted)} of {len(result.recipients)} recipients"
-            self._screen.result(f"{name}: sent to {count}{queued}", color="yellow")
-        if result.reply is not None:
-            self._screen.result(f"  {reply_text(result.reply)}")
-        self._show_recipients(result.recipients)
-        refusals = [one.reply for one in result.refused]
-        if refusals:
-            is_temporary = all(one is not None and one.is_temporary for one in refusals)
-            self._failures.append(
-                ExitCode.TEMPORARY if is_temporary else ExitCode.NO_USER
-            )
-
-    def _show_recipients(self, results: Sequence[RecipientResult]) -> None:
-        width = max((len(one.recipient) for one in results), default=0)
-        for one in results:
-            word = "accepted" if one.is_accepted else "refused "
-            said = "" if one.reply is None else reply_text(one.reply)
-            line = f"  {word}  {printable(one.recipient):{width}}  {said}".rstrip()
-            self._screen.result(line, color=None if one.is_accepted else "red")
+def _close(message: object) -> None:
+    """Close a message that is a file."""
+    if isinstance(message, MeteredFile):
+        message.close()
 
 
 def _without_address(source: Source, error: Exception) -> Failure:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import copy
 import email
 import io
+import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from smtpx.cli.failures import ExitCode, Failure
+from smtpx.cli.mailboxes import files_of, is_mbox, messages_of
 
-__all__ = ["MeteredFile", "OnRead", "Source", "built_source", "file_source"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+
+__all__ = ["MeteredFile", "OnRead", "Source", "built_source", "find_sources"]
 
 # A header longer than this is no message: Postfix's header_size_limit is 100 KiB.
 _MAX_HEADER_OCTETS: Final = 1_048_576
-
-# Of standard input, before it goes to a temporary file.
-_SPOOL_OCTETS: Final = 8_388_608
 
 
 class OnRead(Protocol):
@@ -93,24 +97,19 @@ class MeteredFile(io.RawIOBase):
 
 @dataclass(slots=True)
 class Source:
-    """A message to send.
+    """A message to send, which is opened when its turn has come.
 
     Attributes:
         name: for people.
-        message: for the client.
         header: parsed, to find addresses in.
         size: in octets.
+        open: makes what the client sends. Close it if it is a `MeteredFile`.
     """
 
     name: str
-    message: MeteredFile | EmailMessage
     header: EmailMessage
     size: int
-
-    def close(self) -> None:
-        """Close the file, if it is one."""
-        if isinstance(self.message, MeteredFile):
-            self.message.close()
+    open: Callable[[], MeteredFile | EmailMessage]
 
 
 def built_source(message: EmailMessage, on_read: OnRead) -> Source:
@@ -126,46 +125,79 @@ def built_source(message: EmailMessage, on_read: OnRead) -> Source:
     if not octets.isascii():
         # Only as a message can the client write it in another way for a server
         # without 8BITMIME.
-        return Source("message", message, message, len(octets))
-    metered = MeteredFile(b"", io.BytesIO(octets), on_read)
-    return Source("message", metered, message, len(octets))
+        return Source("message", message, len(octets), lambda: message)
+    return Source(
+        "message",
+        message,
+        len(octets),
+        lambda: MeteredFile(b"", io.BytesIO(octets), on_read),
+    )
 
 
-def file_source(path: str, on_read: OnRead) -> Source:
-    """Open a message.
+def find_sources(path: str, on_read: OnRead, stack: ExitStack) -> list[Source]:
+    """Find the messages that a path stands for; look into each, and close it again.
 
     Args:
-        path: of a file, or ``-`` for standard input.
+        path: of a message, of an mbox file, of a Maildir or another folder with
+            messages; ``-`` is a message on standard input.
         on_read: gets each count of octets.
+        stack: closes at the end what stays open.
 
     Returns:
-        The source. A Bcc field is taken off what is sent.
+        Sources, in the order of their names. A Bcc field is taken off what is sent.
 
     Raises:
-        OSError: it cannot be read.
-        Failure: it has no header.
+        OSError: something cannot be read.
+        Failure: a message has no header, or a folder no message.
     """
-    name = "standard input" if path == "-" else path
-    file = _open(path)
-    try:
+    if path == "-":
+        return [_source("standard input", _spool(sys.stdin.buffer, stack), on_read)]
+    if Path(path).is_dir():
+        found = files_of(Path(path))
+        if not found:
+            raise Failure(ExitCode.NO_INPUT, f"{path}: no message is in this folder")
+        return [_source(str(one), _opening(one), on_read) for one in found]
+    if is_mbox(Path(path)):
+        return [
+            _source(name, opener, on_read)
+            for name, opener in messages_of(Path(path), stack)
+        ]
+    return [_source(path, _opening(Path(path)), on_read)]
+
+
+def _source(name: str, opener: Callable[[], BinaryIO], on_read: OnRead) -> Source:
+    def reopen() -> MeteredFile:
+        file = opener()
+        try:
+            return MeteredFile(_without_bcc(_read_header(file, name)), file, on_read)
+        except BaseException:
+            file.close()
+            raise
+
+    with opener() as file:
         head = _read_header(file, name)
         header = email.message_from_bytes(head, policy=SMTP)
-        metered = MeteredFile(_without_bcc(head), file, on_read)
-    except BaseException:
-        file.close()
-        raise
-    return Source(name, metered, header, metered.size)
+        size = MeteredFile(_without_bcc(head), file, on_read).size
+    return Source(name, header, size, reopen)
 
 
-def _open(path: str) -> BinaryIO:
-    if path != "-":
-        return Path(path).open("rb")
-    # A pipe cannot be sought, and its size is not known.
-    spooled = tempfile.SpooledTemporaryFile(_SPOOL_OCTETS)  # noqa: SIM115 - returned
-    while data := sys.stdin.buffer.read(65_536):
-        spooled.write(data)
-    spooled.seek(0)
-    return cast("BinaryIO", spooled)
+def _opening(path: Path) -> Callable[[], BinaryIO]:
+    return lambda: path.open("rb")
+
+
+def _spool(file: BinaryIO, stack: ExitStack) -> Callable[[], BinaryIO]:
+    """Keep what a pipe gives, which can neither be sought nor read twice."""
+    kept = tempfile.TemporaryFile()  # noqa: SIM115 - the stack closes it
+    stack.callback(kept.close)
+    shutil.copyfileobj(file, kept)
+    kept.flush()
+
+    def reopen() -> BinaryIO:
+        again = os.fdopen(os.dup(kept.fileno()), "rb")
+        again.seek(0)
+        return again
+
+    return reopen
 
 
 def _read_header(file: BinaryIO, name: str) -> bytes:
