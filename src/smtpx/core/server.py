@@ -207,7 +207,6 @@ class ServerMachine(ServerGateway):
     def restart(self, config: ServerConfig, *, is_local: bool) -> None:
         """Grant XCLIENT; see ``ServerGateway.restart``."""
         super().restart(config, is_local=is_local)
-        self._is_gated = config.requires_tls or config.requires_auth
         self._transactions = 0
         self._domains.clear()
 
