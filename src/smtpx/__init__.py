@@ -140,6 +140,7 @@ if TYPE_CHECKING:
     from smtpx.server.session import ConnectionInfo, Endpoints, Session, Statuses
     from smtpx.server.sockets import Listener, inherited_sockets
     from smtpx.server.transform import Transform, transform
+    from smtpx.server.workers import run_workers
     from smtpx.verify.arc import (
         ARCResult,
         verify_arc,
@@ -394,6 +395,7 @@ __all__ = [
     "parse_raw",
     "parse_report",
     "remove_forged_results",
+    "run_workers",
     "send",
     "server_context",
     "split_address",
@@ -521,6 +523,7 @@ _NAMES = {
     "smtpx.server.options": ("ServerOptions", "ServerTimeouts"),
     "smtpx.server.session": ("ConnectionInfo", "Endpoints", "Session", "Statuses"),
     "smtpx.server.sockets": ("Listener", "inherited_sockets"),
+    "smtpx.server.workers": ("run_workers",),
     "smtpx.server.transform": ("Transform", "transform"),
     "smtpx.message.addresses": (
         "Address",

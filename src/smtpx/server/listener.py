@@ -16,7 +16,7 @@ from smtpx.server.options import ServerOptions
 from smtpx.server.post import Post
 from smtpx.server.pump import Pump
 from smtpx.server.session import ConnectionInfo, Session
-from smtpx.server.sockets import Address, Listener
+from smtpx.server.sockets import Address, listeners_of
 from smtpx.wire import replies
 
 if TYPE_CHECKING:
@@ -73,10 +73,7 @@ class Server:
         *,
         options: ServerOptions | None = None,
     ) -> None:
-        given = (address,) if isinstance(address, _ONE_ADDRESS) else tuple(address)
-        listeners = [a if isinstance(a, Listener) else Listener(a) for a in given]
-        if not listeners:
-            raise ValueError("a server needs an address to listen on")
+        listeners = listeners_of(address)
         self.session_factory = session_factory
         self.options = options or ServerOptions()
         self.hostname = self.options.hostname or socket.gethostname()
@@ -153,14 +150,17 @@ class Server:
         await self._wait_gone()
         await close_guards(self.options.guards)
 
-    async def shutdown(self, grace: float) -> None:
+    async def shutdown(self, grace: float, *, takes_queue: bool | None = None) -> None:
         """Stop gently: idle clients get 421 4.3.2, transactions under way may finish.
 
         Args:
             grace: seconds after which those that did not finish are dropped.
+            takes_queue: tell it to those as well whom the kernel has connected, but
+                nobody accepted yet; they are reset otherwise, unless somebody else
+                listens on the same socket. None: at the sockets that the server bound
+                itself, and so has for itself.
         """
-        # Those whom the kernel has connected already are told so too.
-        self._stop_listening(takes_queue=True)
+        self._stop_listening(takes_queue=takes_queue)
         for connection in tuple(self._connections):
             connection.drain()
         with contextlib.suppress(TimeoutError):
@@ -288,7 +288,7 @@ class Server:
 
     # ------------------------------------------------------------------------ inside
 
-    def _stop_listening(self, *, takes_queue: bool) -> None:
+    def _stop_listening(self, *, takes_queue: bool | None) -> None:
         self._is_stopping = True
         if self._tls_timer is not None:
             self._tls_timer.cancel()
@@ -314,9 +314,6 @@ class Server:
     async def _wait_gone(self) -> None:
         if self._all_gone is not None:
             await self._all_gone.wait()
-
-
-_ONE_ADDRESS: Final = (str, socket.socket, Listener)
 
 
 class _ServerThread(threading.Thread):

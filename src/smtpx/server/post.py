@@ -130,11 +130,12 @@ class Post:
         self._configs.clear()
         self.__dict__.pop("_can_bind", None)
 
-    def stop(self, *, takes_queue: bool) -> None:
+    def stop(self, *, takes_queue: bool | None) -> None:
         """Accept no more, and give the addresses back; twice is fine.
 
         Args:
-            takes_queue: take those first whom the kernel has connected already.
+            takes_queue: take those first whom the kernel has connected already; None:
+                from sockets of our own.
         """
         acceptors, self._acceptors = self._acceptors, []
         bound_sockets, self._bound = self._bound, []
@@ -143,7 +144,8 @@ class Post:
             if not acceptors:
                 bound.sock.close()
         for bound, acceptor in zip(bound_sockets, acceptors, strict=False):
-            acceptor.stop(takes_queue=takes_queue and bound.is_ours)
+            is_taken = bound.is_ours if takes_queue is None else takes_queue
+            acceptor.stop(takes_queue=is_taken)
 
     def resume(self) -> None:
         """A connection ended: there may be room again for one more."""
@@ -214,9 +216,7 @@ class Post:
     ) -> None:
         """Make a connection of a socket; it counts from now on, handshake or not."""
         connection = self._kind(self, loop)
-        is_welcome = connection.accepted(
-            peer, format_address(sock.getsockname()) if local is None else local
-        )
+        is_welcome = connection.accepted(peer, local or _local_name(sock))
         opening: Coroutine[Any, Any, object]
         if is_welcome and connection.awaits_header:
             opening = self._open_behind_proxy(loop, connection, sock)
@@ -321,3 +321,12 @@ class Post:
             requires_tls_for_auth=options.require_tls_for_auth,
             requires_auth=options.require_auth,
         )
+
+
+def _local_name(sock: socket.socket) -> str:
+    """Return the address that a client connected to."""
+    try:
+        return format_address(sock.getsockname())
+    except OSError:
+        # BSD does not know it any more when the client has reset.
+        return format_address(None)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from smtpx.net.channel import format_address
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from smtpx.server.options import ServerOptions
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Listener",
     "bind_listener",
     "inherited_sockets",
+    "listeners_of",
     "parse_address",
 ]
 
@@ -121,6 +124,24 @@ _OVERRIDES: Final = (
 
 #: Where to listen; a text or a socket is a `Listener` with nothing special.
 Address: TypeAlias = str | socket.socket | Listener
+
+
+def listeners_of(address: Address | Sequence[Address]) -> list[Listener]:
+    """Return the listeners that were given in any form.
+
+    Args:
+        address: one, or several.
+
+    Raises:
+        ValueError: there is none, or one is wrong.
+    """
+    given: Sequence[Address]
+    given = (
+        [address] if isinstance(address, str | socket.socket | Listener) else address
+    )
+    if not given:
+        raise ValueError("a server needs an address to listen on")
+    return [one if isinstance(one, Listener) else Listener(one) for one in given]
 
 
 @dataclass(frozen=True, slots=True)
