@@ -8,17 +8,22 @@ import os
 import re
 import signal
 import smtplib
+import socket
+import ssl
 import subprocess
 import sys
+import time
 import types
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from smtpx.app.passwords import hash_password
-from smtpx.cli.running import find_loop, parse_listen_url
-from tests.cli.processes import PYTHON, SECONDS, serving
+from smtpx.cli.running import parse_listen_url
+from smtpx.server.workers import find_loop
+from tests.cli.processes import PYTHON, SECONDS, Serving, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -232,6 +237,139 @@ def test_a_full_disk_is_told_to_client_and_operator(
     assert "Traceback" not in err
 
 
+# ------------------------------------------------- certificates, workers and systemd
+
+
+def certificate_of(it: Serving) -> str:
+    """Return the certificate that it shows; nothing of a worker that is about to go."""
+    host, port = it.host_and_port
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    client = smtplib.SMTP(host, port, timeout=SECONDS)
+    try:
+        client.starttls(context=context)
+        assert isinstance(client.sock, ssl.SSLSocket)
+        return ssl.DER_cert_to_PEM_cert(
+            client.sock.getpeercert(binary_form=True) or b""
+        )
+    except (smtplib.SMTPResponseException, smtplib.SMTPServerDisconnected) as error:
+        assert getattr(error, "smtp_code", 421) == 421  # noqa: PT017
+        return ""
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Path:
+    path = tmp_path / "live.pem"
+    renew(path)
+    return path
+
+
+def renew(path: Path) -> str:
+    """Write a new certificate; return it."""
+    issued = trustme.CA().issue_cert("mx.test")
+    fresh = path.with_suffix(".new")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(fresh))
+    fresh.replace(path)
+    return issued.cert_chain_pems[0].bytes().decode()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_sighup_reads_the_certificate_again(
+    start: Callable[..., Serving], pem: Path
+) -> None:
+    it = start("127.0.0.1:0", "--tls-cert", str(pem))
+    before = certificate_of(it)
+    after = renew(pem)
+    assert certificate_of(it) == before
+    it.process.send_signal(signal.SIGHUP)
+    until(lambda: certificate_of(it) == after)
+    pem.write_text("nonsense")
+    it.process.send_signal(signal.SIGHUP)
+    said = it.error_line()
+    assert said.startswith("smtpx: the certificate stays as it was: ")
+    assert "live.pem: no certificate with its key" in said
+    assert certificate_of(it) == after
+    it.stop()
+
+
+def test_the_certificate_is_looked_at_now_and_then(
+    start: Callable[..., Serving], pem: Path
+) -> None:
+    it = start("127.0.0.1:0", "--tls-cert", str(pem), "--tls-poll", "0.05")
+    after = renew(pem)
+    until(lambda: certificate_of(it) == after)
+    it.stop()
+
+
+def test_workers(start: Callable[..., Serving], tmp_path: Path, pem: Path) -> None:
+    it = start(
+        *("127.0.0.1:0", f"lmtp+unix://{tmp_path}/lmtp", "--workers", "2"),
+        *("--maildir", str(tmp_path / "mail"), "--tls-cert", str(pem)),
+        count=2,
+    )
+    assert it.addresses[1] == f"unix:{tmp_path}/lmtp"
+    for number in range(4):
+        send("-s", f"smtp+plain://{it.addresses[0]}", *PEOPLE, "--body", str(number))
+        assert ": <a@example.com> to <b@example.net>: " in it.line()
+    assert len(mailbox.Maildir(tmp_path / "mail", create=False)) == 4
+    after = renew(pem)
+    it.process.send_signal(signal.SIGHUP)
+    # Each of the old workers may answer a while.
+    until(lambda: all(certificate_of(it) == after for _ in range(4)))
+    out, err = it.stop()
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_a_worker_that_cannot_serve(
+    run: Callable[..., Run], start: Callable[..., Serving], tmp_path: Path
+) -> None:
+    assert run("serve", "--workers", "2", "--tls-cert", __file__).code == 66
+    taken = start("127.0.0.1:0").addresses[0]
+    ran = run("serve", taken, "--workers", "2")
+    assert (ran.code, ran.out) == (71, "")
+    assert "the address is in use" in ran.err
+
+
+@pytest.mark.parametrize("scheme", ["systemd:in", "smtp+systemd://in", "systemd:"])
+def test_a_socket_of_systemd(tmp_path: Path, scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+        program = f"""if True:
+            import os, sys
+            os.dup2({bound.fileno()}, 3, inheritable=True)
+            os.environ["LISTEN_PID"] = str(os.getpid())
+            os.execv(sys.executable, {[*PYTHON, "serve", scheme]})
+        """
+        with subprocess.Popen(
+            [sys.executable, "-c", program],
+            pass_fds=[bound.fileno()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "in"},
+        ) as process:
+            it = Serving(process, [f"127.0.0.1:{port}"])
+            # Who connects before it listens waits.
+            send("-s", it.addresses[0], *PEOPLE, "--body", "x")
+            assert it.line() == f"listening on 127.0.0.1:{port} (SMTP)"
+            it.stop()
+
+
+def test_no_socket_of_systemd(run: Callable[..., Run]) -> None:
+    ran = run("serve", "systemd:smtp")
+    assert (ran.code, ran.out) == (71, "")
+    assert "systemd handed over no such socket" in ran.err
+
+
 # ------------------------------------------------------------------------- wrong use
 
 
@@ -245,6 +383,7 @@ def test_a_full_disk_is_told_to_client_and_operator(
         (["lmtp+unix://relative"], 64, "write lmtp+unix:///path"),
         (["smtps://127.0.0.1:0"], 64, "smtps:// needs --tls-cert"),
         (["--require-tls"], 64, "need --tls-cert"),
+        (["--tls-poll", "5"], 64, "need --tls-cert"),
         (["--tls-key", __file__], 64, "need --tls-cert"),
         (["--require-auth"], 64, "needs --auth-file"),
         (["--maildir", "a", "--eml", "b"], 64, "choose one"),
@@ -310,6 +449,9 @@ def test_the_fast_loop_is_used_where_it_is_installed(
         ("unix:/a", False, False, "unix:/a"),
         ("smtp+unix:///a", False, False, "unix:/a"),
         ("lmtp+unix:///a b", True, False, "unix:/a b"),
+        ("systemd:in", False, False, "in"),
+        ("smtps+systemd://", False, True, ""),
+        ("lmtp+systemd://in", True, False, "in"),
     ],
 )
 def test_addresses(text: str, is_lmtp: bool, is_tls: bool, address: str) -> None:

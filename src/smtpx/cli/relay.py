@@ -15,7 +15,6 @@ from smtpx.app.relay import Relay
 from smtpx.cli.failures import ExitCode, Failure, explain
 from smtpx.cli.options import SectionedCommand, octet_count, section
 from smtpx.cli.running import (
-    find_loop,
     listen,
     parse_listen_url,
     run_until_stopped,
@@ -26,6 +25,7 @@ from smtpx.client.options import ClientOptions, parse_url
 from smtpx.core.limits import Limits
 from smtpx.net.tls import client_context
 from smtpx.server.options import ServerOptions
+from smtpx.server.workers import find_loop
 
 __all__ = ["relay"]
 
@@ -174,8 +174,8 @@ async def _relay(arguments: RelayArguments) -> None:
     )
     options = await onward.offered(_server_options(arguments, screen))
     async with contextlib.AsyncExitStack() as stack:
-        servers = await listen([arguments.address], onward, options, stack)
-        await run_until_stopped(servers, arguments.grace, screen)
+        server = await listen([arguments.address], onward, options, stack)
+        await run_until_stopped(server, arguments.grace, screen)
 
 
 def _client_options(arguments: RelayArguments, screen: Screen) -> ClientOptions:

@@ -1,32 +1,43 @@
-"""How servers run in a shell: addresses, the event loop, signals."""
+"""How servers run in a shell: addresses, certificates, signals."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
+import logging
 import signal
-import ssl
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from smtpx.cli.failures import ExitCode, Failure
+from smtpx.cli.screen import can_ask
+from smtpx.net.certificates import Certificate, ServerTLS
 from smtpx.server.listener import Server
-from smtpx.server.sockets import parse_address
+from smtpx.server.sockets import Listener, inherited_sockets, parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import socket
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from smtpx.cli.screen import Screen
     from smtpx.server.options import ServerOptions
     from smtpx.server.session import ConnectionInfo, Session
 
-__all__ = ["find_loop", "listen", "parse_listen_url", "run_until_stopped", "server_tls"]
+__all__ = [
+    "announce",
+    "cannot_listen",
+    "listen",
+    "listeners_for",
+    "parse_listen_url",
+    "run_until_stopped",
+    "server_tls",
+]
+
+logger = logging.getLogger("smtpx.cli")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,7 @@ class _Kind:
     is_lmtp: bool = False
     is_implicit_tls: bool = False
     is_unix: bool = False
+    is_inherited: bool = False
 
 
 _KINDS: Final = {
@@ -44,6 +56,9 @@ _KINDS: Final = {
     "smtp+unix": _Kind(is_unix=True),
     "lmtp": _Kind(is_lmtp=True),
     "lmtp+unix": _Kind(is_lmtp=True, is_unix=True),
+    "smtp+systemd": _Kind(is_inherited=True),
+    "smtps+systemd": _Kind(is_implicit_tls=True, is_inherited=True),
+    "lmtp+systemd": _Kind(is_lmtp=True, is_inherited=True),
 }
 
 
@@ -55,7 +70,8 @@ def parse_listen_url(text: str) -> tuple[_Kind, str]:
             ``localhost:2525``.
 
     Returns:
-        What is spoken there, and the address for `Server`.
+        What is spoken there, and the address for `Server`; of sockets that systemd
+        bound, their name.
 
     Raises:
         click.UsageError: it is none.
@@ -68,10 +84,14 @@ def parse_listen_url(text: str) -> tuple[_Kind, str]:
         name, address = "smtp", text
         if text.startswith("unix:"):
             name, address = "smtp+unix", text.removeprefix("unix:")
+        elif text.startswith("systemd:"):
+            name, address = "smtp+systemd", text.removeprefix("systemd:")
     kind = _KINDS.get(name.lower())
     if kind is None:
         known = ", ".join(f"{one}://" for one in _KINDS)
         raise click.UsageError(f"{text!r} begins with none of {known}")
+    if kind.is_inherited:
+        return kind, address
     if kind.is_unix:
         if not address.startswith("/"):
             raise click.UsageError(f"write {name}:///path/of/the/socket")
@@ -83,16 +103,47 @@ def parse_listen_url(text: str) -> tuple[_Kind, str]:
     return kind, address.removesuffix("/")
 
 
-def find_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes a faster event loop, None if it is not installed."""
-    for name in ("uvloop", "winloop"):
-        if importlib.util.find_spec(name):
-            # The factory, never the policy: that would change loops of others.
-            factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
-                name
-            ).new_event_loop
-            return factory
-    return None
+def listeners_for(urls: Sequence[str]) -> list[Listener]:
+    """Return where to listen, and what is spoken there.
+
+    Args:
+        urls: as for `parse_listen_url`.
+
+    Raises:
+        Failure: systemd did not hand over such a socket.
+    """
+    listeners = []
+    for text in urls:
+        kind, address = parse_listen_url(text)
+        places: Sequence[str | socket.socket] = [address]
+        if kind.is_inherited:
+            places = inherited_sockets(address or None)
+            if not places:
+                raise Failure(
+                    ExitCode.OS_ERROR,
+                    f"{text}: systemd handed over no such socket; name it by "
+                    "FileDescriptorName= in the .socket unit",
+                )
+        listeners += [
+            Listener(place, lmtp=kind.is_lmtp, implicit_tls=kind.is_implicit_tls)
+            for place in places
+        ]
+    return listeners
+
+
+def announce(listening: Iterable[tuple[str, Listener]]) -> None:
+    """Tell where it listens: all of it, once all listen.
+
+    Scripts wait for these lines, so they are flushed, and shown even with --quiet.
+
+    Args:
+        listening: each address, and the listener it came of.
+    """
+    for address, listener in listening:
+        name = "LMTP" if listener.lmtp else "SMTP"
+        tls = " with TLS" if listener.implicit_tls else ""
+        click.echo(f"listening on {address} ({name}{tls})")
+    sys.stdout.flush()
 
 
 async def listen(
@@ -100,98 +151,86 @@ async def listen(
     session_factory: Callable[[ConnectionInfo], Session],
     options: ServerOptions,
     stack: contextlib.AsyncExitStack,
-) -> list[Server]:
-    """Start a server for each kind of address, and tell where it listens.
+) -> Server:
+    """Start a server, and tell where it listens.
 
     Args:
         urls: where, as for `parse_listen_url`.
         session_factory: as for `Server`.
-        options: for all of them, but for what the addresses say.
-        stack: closes the servers.
+        options: but for what the addresses say.
+        stack: closes the server.
 
     Raises:
         Failure: an address cannot be used.
     """
-    addresses: dict[_Kind, list[str]] = {}
-    for text in urls:
-        kind, address = parse_listen_url(text)
-        addresses.setdefault(replace(kind, is_unix=False), []).append(address)
-    servers = []
-    for kind, group in addresses.items():
-        of_kind = replace(options, lmtp=kind.is_lmtp, implicit_tls=kind.is_implicit_tls)
-        server = Server(session_factory, group, options=of_kind)
-        try:
-            await stack.enter_async_context(server)
-        except OSError as error:
-            raise Failure(
-                ExitCode.OS_ERROR, f"cannot listen on {' '.join(group)}: {_why(error)}"
-            ) from None
-        servers.append(server)
-    # All of them, once all listen. Scripts wait for these lines, so they are flushed,
-    # and shown even with --quiet.
-    for server in servers:
-        name = "LMTP" if server.options.lmtp else "SMTP"
-        tls = " with TLS" if server.options.implicit_tls else ""
-        for bound in server.addresses:
-            click.echo(f"listening on {bound} ({name}{tls})")
-    sys.stdout.flush()
-    return servers
+    server = Server(session_factory, listeners_for(urls), options=options)
+    try:
+        await stack.enter_async_context(server)
+    except OSError as error:
+        raise cannot_listen(error) from None
+    announce(server.listening)
+    return server
 
 
-def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+def server_tls(
+    certificate: Path | None, key: Path | None, *, poll_seconds: float | None = None
+) -> ServerTLS | None:
     """Return what offers TLS, None without a certificate.
 
     Args:
         certificate: and its chain, PEM.
         key: of it, PEM; None if it is in the same file.
+        poll_seconds: look this often whether they have changed.
 
     Raises:
         Failure: the files are none such.
     """
     if certificate is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # RFC 8996 retires the versions before it.
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key)
+        return ServerTLS(Certificate(certificate, key), poll_seconds=poll_seconds)
     except OSError as error:
         raise Failure(
             ExitCode.NO_INPUT,
-            f"--tls-cert {certificate}: no certificate with its key "
-            f"({error.strerror or error}): give PEM files, the key with --tls-key",
+            f"--tls-cert {error.strerror or error}: give PEM files, the key with "
+            "--tls-key",
         ) from None
-    return context
 
 
-def _why(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "permission denied: ports below 1024 need root; take a higher one"
-    if error.errno is not None and "in use" in str(error).lower():
-        return "the address is in use: stop what listens there, or take another one"
-    return error.strerror or str(error)
-
-
-async def run_until_stopped(
-    servers: Sequence[Server], grace: float, screen: Screen
-) -> None:
-    """Run until a signal comes; then let transactions finish, or not with another one.
+def cannot_listen(error: OSError) -> Failure:
+    """Say why an address cannot be used, and what to do.
 
     Args:
-        servers: that listen.
+        error: that came of it.
+    """
+    where, _, reason = (error.strerror or str(error)).rpartition(": ")
+    if isinstance(error, PermissionError):
+        reason = "permission denied: ports below 1024 need root; take a higher one"
+    elif "in use" in reason.lower():
+        reason = "the address is in use: stop what listens there, or take another one"
+    return Failure(ExitCode.OS_ERROR, f"cannot listen on {where}: {reason}")
+
+
+async def run_until_stopped(server: Server, grace: float, screen: Screen) -> None:
+    """Run until a signal comes; then let transactions finish, or not with another one.
+
+    SIGHUP reads certificates again.
+
+    Args:
+        server: that listens.
         grace: for how long transactions may go on, in seconds.
         screen: tells what happens.
     """
     async with contextlib.AsyncExitStack() as stack:
-        stop, stop_now = _catch_signals(stack)
+        stop, stop_now = _catch_signals(stack, server)
         await stop.wait()
         if not screen.is_quiet:
             screen.note("stopping; once more to stop now")
-        await _shut_down(servers, grace, stop_now)
+        await _shut_down(server, grace, stop_now)
 
 
 def _catch_signals(
-    stack: contextlib.AsyncExitStack,
+    stack: contextlib.AsyncExitStack, server: Server
 ) -> tuple[asyncio.Event, asyncio.Event]:
     """Return what SIGINT and SIGTERM set: one at first, then the other."""
     stop, stop_now = asyncio.Event(), asyncio.Event()
@@ -210,19 +249,27 @@ def _catch_signals(
             stack.callback(signal.signal, number, previous)
         else:
             stack.callback(loop.remove_signal_handler, number)
+    # A terminal that is closed sends it too, and means the end of what ran there.
+    if server.options.tls is not None and not can_ask() and hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, _reload_tls, server)
+        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
     return stop, stop_now
 
 
-async def _shut_down(
-    servers: Sequence[Server], grace: float, stop_now: asyncio.Event
-) -> None:
+def _reload_tls(server: Server) -> None:
+    try:
+        server.reload_tls()
+    except OSError as error:
+        logger.warning("the certificate stays as it was: %s", error.strerror or error)
+
+
+async def _shut_down(server: Server, grace: float, stop_now: asyncio.Event) -> None:
     """Let transactions finish, within limits of time and patience."""
-    gentle = asyncio.gather(*(server.shutdown(grace) for server in servers))
+    gentle = asyncio.create_task(server.shutdown(grace))
     patience = asyncio.create_task(stop_now.wait())
     either: list[asyncio.Future[Any]] = [gentle, patience]
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     patience.cancel()
     if not gentle.done():
-        for server in servers:
-            await server.close()
+        await server.close()
     await gentle

@@ -54,6 +54,13 @@ _OPTIONS: Final = [
         type=_existing,
         help="Its key (PEM), if it is not in the same file.",
     ),
+    _tls(
+        "--tls-poll",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Look this often whether they have changed, and read them again. SIGHUP "
+        "does so at once.",
+    ),
     _tls("--require-tls", is_flag=True, help="Take no message without TLS."),
     _auth(
         "--auth-file",
@@ -88,6 +95,12 @@ _OPTIONS: Final = [
         help="How long messages under way may go on after Ctrl-C or SIGTERM.",
     ),
     _run(
+        "--workers",
+        metavar="COUNT",
+        type=click.IntRange(min=1),
+        help="Serve with so many processes. SIGHUP replaces them one after the other.",
+    ),
+    _run(
         "--uvloop/--no-uvloop",
         default=True,
         help="Run on uvloop where it is installed, or never.",
@@ -104,6 +117,7 @@ Addresses, 127.0.0.1:2525 by default:
   lmtp://HOST:PORT        LMTP
   unix:/PATH              SMTP over a unix socket
   lmtp+unix:///PATH       LMTP over a unix socket
+  systemd:NAME            SMTP on sockets from systemd; also smtps+systemd://NAME
 
 \b
 Examples:
@@ -139,8 +153,10 @@ def _check(arguments: ServeArguments) -> None:
     if arguments.maildir and arguments.eml:
         raise click.UsageError("--maildir and --eml: choose one")
     if arguments.tls_cert is None:
-        if arguments.tls_key or arguments.require_tls:
-            raise click.UsageError("--tls-key and --require-tls need --tls-cert")
+        if arguments.tls_key or arguments.require_tls or arguments.tls_poll:
+            raise click.UsageError(
+                "--tls-key, --tls-poll and --require-tls need --tls-cert"
+            )
         if any(kind.is_implicit_tls for kind in kinds):
             raise click.UsageError("smtps:// needs --tls-cert")
     if arguments.require_auth and arguments.auth_file is None:

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from smtpx.app.passwords import PasswordFile
-from smtpx.app.sinks import (
-    EmlSink,
-    MaildirSink,
-    PrintSink,
-    Sink,
-    printable,
-    trace_fields,
-)
+from smtpx.app.sinks import EmlSink, MaildirSink, PrintSink, Sink
 from smtpx.cli.failures import ExitCode, Failure, explain
-from smtpx.cli.running import find_loop, listen, run_until_stopped, server_tls
+from smtpx.cli.running import (
+    announce,
+    cannot_listen,
+    listeners_for,
+    run_until_stopped,
+    server_tls,
+)
 from smtpx.cli.screen import Screen
+from smtpx.cli.storing import Inbox
 from smtpx.core.limits import Limits
-from smtpx.errors import BadSyntax, Refuse
+from smtpx.errors import BadSyntax
+from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
-from smtpx.server.session import ConnectionInfo, Session
+from smtpx.server.workers import Supervisor, find_loop
 from smtpx.wire.address import Mailbox
-from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
-    from smtpx.server.body import Body
-    from smtpx.wire.params import RcptOptions
+    from collections.abc import AsyncIterator, Sequence
+
+    from smtpx.server.sockets import Listener
 
 __all__ = ["ServeArguments", "run_servers"]
-
-logger = logging.getLogger("smtpx.cli")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,108 +51,22 @@ class ServeArguments:
     hostname: str | None
     tls_cert: Path | None
     tls_key: Path | None
+    tls_poll: float | None
     require_tls: bool
     auth_file: Path | None
     require_auth: bool
     max_size: int
     max_recipients: int
     grace: float
+    workers: int | None
     uvloop: bool
     wire_log: bool
     quiet: bool
 
-
-# ---------------------------------------------------------------------------- sessions
-
-
-class _Inbox:
-    """What the sessions of all listeners share.
-
-    Args:
-        sink: where messages go.
-        screen: where each is told.
-        accept: domains and mailboxes that are accepted; empty: all.
-        passwords: who may log in, None if nobody.
-        has_trace: put trace fields before each message.
-    """
-
-    def __init__(
-        self,
-        sink: Sink,
-        screen: Screen,
-        *,
-        accept: frozenset[str] = frozenset(),
-        passwords: PasswordFile | None = None,
-        has_trace: bool = True,
-    ) -> None:
-        self.sink = sink
-        self.screen = screen
-        self.accept = accept
-        self.passwords = passwords
-        self.has_trace = has_trace
-
-    def open_session(self, connection: ConnectionInfo) -> Session:
-        """Make a session; AUTH is on if its class checks passwords."""
-        kind = _StoringSession if self.passwords is None else _AuthenticatedSession
-        return kind(connection, self)
-
-    def accepts(self, mailbox: Mailbox) -> bool:
-        """Tell whether a recipient is ours."""
-        if not self.accept:
-            return True
-        domain = mailbox.domain.lower()
-        whole = f"{mailbox.local_part_unquoted.lower()}@{domain}"
-        # RFC 5321 section 4.5.1: postmaster is accepted everywhere.
-        return not domain or domain in self.accept or whole in self.accept
-
-
-class _StoringSession(Session):
-    """Stores each message, and tells of it."""
-
-    def __init__(self, connection: ConnectionInfo, inbox: _Inbox) -> None:
-        super().__init__(connection)
-        self._inbox = inbox
-
-    async def rcpt(self, forward_path: Mailbox, options: RcptOptions) -> Reply | None:
-        """Accept the recipients that are ours."""
-        if not self._inbox.accepts(forward_path):
-            raise Refuse(550, "5.7.1", "we do not take mail for this address")
-        return None
-
-    async def data(self, body: Body) -> Reply | None:
-        """Store the message; the reply leaves when it is safe."""
-        head = trace_fields(self.connection) if self._inbox.has_trace else b""
-        try:
-            name = await self._inbox.sink.store(head, body)
-        except OSError as error:
-            logger.error("cannot store a message: %s", error)  # noqa: TRY400 - no bug
-            raise Refuse(
-                452, "4.3.1", "the message cannot be stored; try again later"
-            ) from None
-        self._tell(name, body.octets_received)
-        return Reply(250, "2.0.0", f"queued as {name}")
-
-    def _tell(self, name: str, octets: int) -> None:
-        connection, envelope = self.connection, self.envelope
-        sender = "" if envelope.reverse_path is None else str(envelope.reverse_path)
-        recipients = ", ".join(f"<{one.mailbox}>" for one in envelope.recipients)
-        facts = [f"{octets:,} octets", f"{connection.protocol} from {connection.peer}"]
-        if connection.tls is not None:
-            facts.append(connection.tls.version)
-        if connection.user is not None:
-            facts.append(f"user {connection.user}")
-        time = datetime.now().astimezone().strftime("%H:%M:%S")
-        text = f"{time} {name}: <{sender}> to {recipients}: {', '.join(facts)}"
-        self._inbox.screen.result(printable(text), color="green")
-
-
-class _AuthenticatedSession(_StoringSession):
-    """The same with AUTH."""
-
-    async def check_password(self, user: str, password: str) -> bool:
-        """Look into the file."""
-        passwords = self._inbox.passwords
-        return passwords is not None and await passwords.check(user, password)
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where to listen."""
+        return self.addresses or ("127.0.0.1:2525",)
 
 
 def run_servers(arguments: ServeArguments) -> None:
@@ -165,12 +78,67 @@ def run_servers(arguments: ServeArguments) -> None:
     Raises:
         Failure: an address, a file or a folder cannot be used.
     """
+    if arguments.workers is not None:
+        _run_workers(arguments)
+        return
     loop_factory = find_loop() if arguments.uvloop else None
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(_serve(arguments))
 
 
 async def _serve(arguments: ServeArguments) -> None:
+    """Serve within this process."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            server = await stack.enter_async_context(
+                _serving(arguments, listeners_for(arguments.urls))
+            )
+        except OSError as error:
+            raise cannot_listen(error) from None
+        announce(server.listening)
+        screen = Screen(is_quiet=arguments.quiet)
+        await run_until_stopped(server, arguments.grace, screen)
+
+
+def _run_workers(arguments: ServeArguments) -> None:
+    """Serve with several processes."""
+    listeners = listeners_for(arguments.urls)
+    # What is wrong with the command line is told here, once, and not by each worker.
+    asyncio.run(_try(arguments))
+    supervisor = Supervisor(
+        functools.partial(_serving, arguments),
+        listeners,
+        workers=arguments.workers,
+        grace=arguments.grace,
+        uvloop=arguments.uvloop,
+        serving=lambda _: announce(supervisor.listening),
+    )
+    try:
+        supervisor.run()
+    except OSError as error:
+        raise cannot_listen(error) from None
+    except RuntimeError as error:
+        raise Failure(ExitCode.SOFTWARE, str(error)) from None
+
+
+async def _try(arguments: ServeArguments) -> None:
+    async with _opened(arguments) as inbox:
+        _server_options(arguments, inbox.screen)
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    arguments: ServeArguments, listeners: Sequence[Listener]
+) -> AsyncIterator[Server]:
+    """Open what messages go to, and serve; for a worker as well."""
+    async with _opened(arguments) as inbox:
+        options = _server_options(arguments, inbox.screen)
+        async with Server(inbox.open_session, listeners, options=options) as server:
+            yield server
+
+
+@contextlib.asynccontextmanager
+async def _opened(arguments: ServeArguments) -> AsyncIterator[Inbox]:
     screen = Screen(is_quiet=arguments.quiet)
     logging.basicConfig(format="smtpx: %(message)s", level=logging.WARNING)
     async with contextlib.AsyncExitStack() as stack:
@@ -179,17 +147,13 @@ async def _serve(arguments: ServeArguments) -> None:
             stack.push_async_callback(passwords.close)
         sink = _open_sink(arguments, screen)
         stack.push_async_callback(sink.close)
-        inbox = _Inbox(
+        yield Inbox(
             sink,
             screen,
             accept=_accepted(arguments.accept),
             passwords=passwords,
             has_trace=arguments.trace,
         )
-        options = _server_options(arguments, inbox.screen)
-        addresses = arguments.addresses or ("127.0.0.1:2525",)
-        servers = await listen(addresses, inbox.open_session, options, stack)
-        await run_until_stopped(servers, arguments.grace, screen)
 
 
 def _server_options(arguments: ServeArguments, screen: Screen) -> ServerOptions:
@@ -202,7 +166,9 @@ def _server_options(arguments: ServeArguments, screen: Screen) -> ServerOptions:
 
     return ServerOptions(
         hostname=arguments.hostname or "",
-        tls=server_tls(arguments.tls_cert, arguments.tls_key),
+        tls=server_tls(
+            arguments.tls_cert, arguments.tls_key, poll_seconds=arguments.tls_poll
+        ),
         require_tls=arguments.require_tls,
         require_auth=arguments.require_auth,
         smtputf8=True,

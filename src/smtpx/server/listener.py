@@ -16,7 +16,7 @@ from smtpx.server.options import ServerOptions
 from smtpx.server.post import Post
 from smtpx.server.pump import Pump
 from smtpx.server.session import ConnectionInfo, Session
-from smtpx.server.sockets import Address, listeners_of
+from smtpx.server.sockets import Address, Listener, listeners_of
 from smtpx.wire import replies
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Server:
         self.options = options or ServerOptions()
         self.hostname = self.options.hostname or socket.gethostname()
         self._posts = [Post(self, listener) for listener in listeners]
-        self._bound: tuple[str, ...] = ()
+        self._bound: tuple[tuple[str, Listener], ...] = ()
         self._connections: set[Pump] = set()
         self._counts = ConnectionCounts(self.options)
         self._is_stopping = False
@@ -86,7 +86,7 @@ class Server:
         self._all_gone: asyncio.Event | None = None
 
     def __repr__(self) -> str:
-        where = " ".join(self._bound) or "not listening"
+        where = " ".join(self.addresses) or "not listening"
         return f"<Server {where}, {len(self._connections)} connections>"
 
     # ------------------------------------------------------------------- life cycle
@@ -115,8 +115,8 @@ class Server:
         except BaseException:
             await self.close()
             raise
-        for bound in self._bound:
-            logger.info("listening on %s", bound)
+        for address in self.addresses:
+            logger.info("listening on %s", address)
         self._poll_tls(asyncio.get_running_loop())
 
     async def __aenter__(self) -> Self:
@@ -229,6 +229,11 @@ class Server:
     @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses that the server listens on, with the ports it was given."""
+        return tuple(address for address, _ in self._bound)
+
+    @property
+    def listening(self) -> tuple[tuple[str, Listener], ...]:
+        """Each of these addresses, with the `Listener` that it came of."""
         return self._bound
 
     @property

@@ -105,14 +105,14 @@ class Post:
 
     # ----------------------------------------------------------------- for the server
 
-    async def bind(self) -> tuple[str, ...]:
+    async def bind(self) -> tuple[tuple[str, Listener], ...]:
         """Listen, without accepting anybody yet; return the addresses.
 
         Raises:
             OSError: an address cannot be used.
         """
         self._bound = await bind_listener(self._listener, self.options.backlog)
-        return tuple(bound.name for bound in self._bound)
+        return tuple((bound.name, bound.listener) for bound in self._bound)
 
     def start(self) -> None:
         """Begin to accept."""

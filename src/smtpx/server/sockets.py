@@ -369,7 +369,7 @@ def _bind_unix(listener: Listener, path: str, backlog: int) -> BoundSocket:
         return replace(bound, file=(file, _identity_of(file)))
     except OSError as error:
         sock.close()
-        raise OSError(error.errno, f"{path}: {error.strerror}") from None
+        raise OSError(error.errno, f"{listener.address}: {error.strerror}") from None
     except BaseException:
         sock.close()
         raise

@@ -228,6 +228,11 @@ class Supervisor:
         return tuple(bound.name for bound in self._bound)
 
     @property
+    def listening(self) -> tuple[tuple[str, Listener], ...]:
+        """Each of these addresses, with the `Listener` that it came of."""
+        return tuple((bound.name, bound.listener) for bound in self._bound)
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """The processes that serve now."""
         workers = [slot.worker for slot in self._slots]
