@@ -9,12 +9,13 @@ import tempfile
 from email.message import EmailMessage, Message
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from smtpx.client.message import (
     BLOCK_OCTETS,
+    BinaryFile,
     addresses_of,
     make_payload,
     recipients_of,
@@ -158,6 +159,22 @@ def test_async_iterable() -> None:
     assert payload.utf8_reason == "header field Subject"
     assert payload.is_eight_bit is True
     assert read(payload) == ["Subject: grå\r\n\r\nx".encode()]
+
+
+def test_async_iterable_that_looks_like_a_file() -> None:
+    """What a session reads can be sent on as it is."""
+
+    class Readable:
+        async def read(self) -> bytes:
+            raise AssertionError("it is a stream")
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"a\n"
+            yield b"b\n"
+
+    source: Any = Readable()
+    assert isinstance(source, BinaryFile)
+    assert read(payload_of(source)) == [b"a\nb\n"]
 
 
 def test_empty_stream() -> None:

@@ -69,7 +69,7 @@ from smtpx.wire.preamble import ProxyHeader
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable
+    from collections.abc import Awaitable
 
     from smtpx.client.opening import AnyAuth
     from smtpx.server.body import Body
@@ -432,7 +432,7 @@ class RelaySession(Session):
         try:
             if uses_chunks:
                 return await _send_chunks(client, body)
-            return await client.data(_blocks(body))
+            return await client.data(body)
         except SendError:
             raise  # the client has seen to it that it is in step, or closed
         except BaseException:
@@ -567,11 +567,6 @@ def _reply_to(error: SendError) -> Reply:
         if isinstance(error, kind):
             return reply
     return replies.LOCAL_ERROR
-
-
-async def _blocks(body: Body) -> AsyncGenerator[bytes, None]:
-    async for block in body:
-        yield block
 
 
 async def _send_chunks(client: AsyncClient, body: Body) -> SendResult:

@@ -129,11 +129,12 @@ async def make_payload(source: MessageSource, *, is_binary: bool = False) -> Pay
     if isinstance(source, bytes | bytearray | memoryview):
         return payload_of_octets(bytes(source), is_binary=is_binary)
     size = None
-    if isinstance(source, BinaryFile):
+    if isinstance(source, AsyncIterable):
+        # Before files: what a session reads, or a StreamReader, has a `read` to await.
+        blocks = _checked(source)
+    elif isinstance(source, BinaryFile):
         size = _size_of(source)
         blocks = _each(_read(source))
-    elif isinstance(source, AsyncIterable):
-        blocks = _checked(source)
     elif isinstance(source, Iterable):
         blocks = _each(source)
     else:
