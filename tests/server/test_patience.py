@@ -43,6 +43,12 @@ def serve_late(
     return serve(session or recorder(), **{"unlimited_networks": (), **options})
 
 
+def late_connection(served: Served) -> PatientConnection:
+    (connection,) = served.server._connections
+    assert isinstance(connection, PatientConnection)
+    return connection
+
+
 class Watch:
     """Tells how much time has passed since it was looked at last."""
 
@@ -229,10 +235,13 @@ def test_a_client_that_leaves_before_the_greeting_is_gone(run_timed: Run) -> Non
         async with serve_late(greeting_delay=GREETING) as served:
             peer = await served.connect()
             await until(lambda: len(served.server.connections) == 1)
+            connection = late_connection(served)
             watch = Watch()
             peer.abort()
             await until(lambda: not served.server.connections)
             assert watch.passed() < 0.1
+            # Not even a timer keeps it.
+            assert connection._hold is None
 
     run_timed(scenario())
 
@@ -498,5 +507,48 @@ def test_who_watches_sees_what_waits(run_timed: Run) -> None:
             "MailEvent",
             "ClosedEvent",
         ]
+
+    run_timed(scenario())
+
+
+def test_a_client_that_reads_again_is_answered_no_sooner(run_timed: Run) -> None:
+    async def scenario() -> None:
+        async with serve_late(error_delay=ERRORS) as served:
+            peer, watch = await served.ready(), Watch()
+            peer.send(b"BOGUS\r\nBOGUS\r\n")
+            await asyncio.sleep(0.5)
+            # As asyncio calls it.
+            connection = late_connection(served)
+            connection.pause_writing()
+            connection.resume_writing()
+            times = []
+            for _ in range(2):
+                assert await peer.codes(1) == [500]
+                times.append(watch.passed())
+            assert times == [1.0, 2.0]
+
+    run_timed(scenario())
+
+
+def test_the_end_of_a_delay_is_no_reason_to_write_on(run_timed: Run) -> None:
+    asked: list[str] = []
+
+    class Asked(Session):
+        async def verify(self, text: str) -> None:
+            asked.append(text)
+
+    async def scenario() -> None:
+        async with serve_late(Asked, error_delay=ERRORS) as served:
+            peer = await served.ready()
+            peer.send(b"BOGUS\r\nVRFY x\r\n")
+            await asyncio.sleep(0.5)
+            connection = late_connection(served)
+            connection.pause_writing()
+            assert await peer.codes(1) == [500]
+            await asyncio.sleep(5)
+            before = list(asked)
+            connection.resume_writing()
+            assert await peer.codes(1) == [252]
+            assert (before, asked) == ([], ["x"])
 
     run_timed(scenario())

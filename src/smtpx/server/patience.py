@@ -93,11 +93,6 @@ class PatientConnection(Connection):
         self._stop_holding()
         super().drain()
 
-    def abort(self) -> None:
-        """Drop the connection."""
-        self._stop_holding()
-        super().abort()
-
     # ------------------------------------------------------------------- the greeting
 
     def _greet(self) -> None:
@@ -172,8 +167,6 @@ class PatientConnection(Connection):
     def _release(self) -> None:
         """Send what was held back, and go on."""
         self._stop_holding()
-        # The client could do nothing meanwhile.
-        self._last_activity = self._loop.time()
         self._flush()
         if self._is_pumping:
             # A hook waits for the rest of its message.
