@@ -50,9 +50,11 @@ def test_proxy_header_goes_before_everything(tls: TLSMode, version: int) -> None
     header = ProxyHeader(("192.0.2.7", 40_112), ("198.51.100.1", 25), version=version)
     shown = header.encode().decode("latin-1").encode("unicode_escape").decode()
     script = f"C| {shown}\n{'== TLS ==' if tls is TLSMode.IMPLICIT else ''}\n{hello()}"
-    options = replace(OPTIONS, tls=tls, proxy_header=header)
+    lines: list[str] = []
+    options = replace(OPTIONS, tls=tls, proxy_header=header, wire_log=lines.append)
     scripted = Scripted(script, options=options)
     scripted.connect()
+    assert lines[0] == f"== PROXY header, version {version} =="
     assert scripted.channel.writes[0] == header.encode()
     scripted.require_end()
 

@@ -583,6 +583,21 @@ def test_sinks_are_told_of_the_client(run: Run) -> None:
     run(main())
 
 
+def test_the_wire_log_has_it(run: Run) -> None:
+    lines: list[str] = []
+
+    def write(_session: str, text: str) -> None:
+        lines.append(text)
+
+    async def main() -> None:
+        async with serve(Session, proxy_networks=LOOPBACK, wire_log=write) as served:
+            peer = await spoken_for(served, V1.encode())
+            assert await peer.codes(1) == [220]
+        assert lines[0] == "== PROXY header, version 1: 192.0.2.7:40112 =="
+
+    run(main())
+
+
 def test_wrong_networks_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="proxy"):
         ServerOptions(proxy_networks=("proxy",))

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from smtpx.client.link import Runtime
     from smtpx.net.channel import Channel
     from smtpx.net.tls import TLSInfo
+    from smtpx.wire.preamble import ProxyHeader
     from smtpx.wire.replies import Reply
 
 __all__ = ["BUSY", "AnyAuth", "Opening", "abandon", "describe", "exclusive"]
@@ -371,10 +372,8 @@ class Opening:
 
     async def _open(self, link: Link) -> None:
         """Say what goes before the first transaction."""
-        header = self._options.proxy_header
-        if header is not None:
-            timeout = link.left("connect")
-            await link.channel.send(header.encode(), timeout=timeout)
+        if self._options.proxy_header is not None:
+            await self._send_proxy_header(link, self._options.proxy_header)
         if self._tls_mode is TLSMode.IMPLICIT:
             await self._shake_hands(link)
         self._greeting = reply = await link.next_reply("greeting")
@@ -389,6 +388,13 @@ class Opening:
             await self._try_starttls(link)
         if self._credentials is not None:
             await authenticate(link, self._credentials, self._options)
+
+    async def _send_proxy_header(self, link: Link, header: ProxyHeader) -> None:
+        write = self._options.wire_log
+        if write is not None:
+            WireLog(write).note(f"PROXY header, version {header.version}")
+        timeout = link.left("connect")
+        await link.channel.send(header.encode(), timeout=timeout)
 
     async def _hello(self, link: Link, name: str | None) -> Reply:
         name = name or self._options.hello_name or _default_hello_name(link.channel)

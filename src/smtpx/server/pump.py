@@ -296,12 +296,15 @@ class Pump(asyncio.Protocol):
             refusal = replies.SHUTTING_DOWN
         if not self._open_session():
             refusal = LOCAL_TROUBLE
-        trace = self._options.wire_log
+        write = self._options.wire_log
+        trace = None if write is None else WireLog(_writer(write, info.id))
+        if trace is not None and info.proxy is not None:
+            trace.note(f"PROXY header, version {info.proxy.version}: {info.peer}")
         self._machine = self._MACHINE(
             self._config_now(),
             is_tls=info.tls is not None,
             is_local=is_private(info),
-            trace=None if trace is None else WireLog(_writer(trace, info.id)),
+            trace=trace,
             now=info.started_at,
         )
         info.follow(self._machine)
