@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -395,6 +398,45 @@ async def test_an_abort_reaches_no_handler() -> None:
         writer.close()
         await writer.wait_closed()
     assert seen == []
+
+
+PROGRAM = """
+import smtpx
+app = smtpx.App()
+app.on_ready(lambda server: print("ready", flush=True))
+app.on_shutdown(lambda: print("ended", flush=True))
+app.run("127.0.0.1:0")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=20)
+    assert (output, errors, process.returncode) == ("ended\n", "", 0)
+
+
+async def test_two_readers_of_one_file_do_not_disturb_each_other() -> None:
+    app = App(AppOptions(memory_octets=1))
+    message = b"Subject: x\r\n\r\n" + bytes(range(65, 91)) * 50_000 + b"\r\n"
+
+    async def read(mail: Mail) -> bytes:
+        return b"".join([one async for one in mail.blocks()])
+
+    @app.on_message()
+    async def handle(mail: Mail) -> None:
+        assert await asyncio.gather(*[read(mail) for _ in range(5)]) == [message] * 5
+
+    async with app.serving() as server:
+        await send(server, "b@example.com", message=message)
 
 
 @pytest.mark.parametrize("wrong", [(0, 1, 1.0), (1, 0, 1.0), (1, 1, -1.0)])

@@ -512,6 +512,16 @@ def test_keys_that_are_refused(record: bytes, reason: str) -> None:
         parse_key_record(record)
 
 
+def test_a_key_of_another_kind_is_no_rsa_key() -> None:
+    der = (
+        ec.generate_private_key(ec.SECP256R1())
+        .public_key()
+        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    )
+    with pytest.raises(KeyRefused, match="bad RSA"):
+        parse_key_record(b"p=" + base64.b64encode(der))
+
+
 def record_of_bits(bits: int) -> bytes:
     """Make a record of a key with any modulus: nobody needs to know its factors."""
     numbers = rsa.RSAPublicNumbers(65537, (1 << (bits - 1)) + 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
+import threading
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Spool:
 
     def __init__(self, file: BinaryIO, size: int, *, is_in_memory: bool) -> None:
         self._file = file
+        # Two that read at once would move the position from under each other.
+        self._lock = threading.Lock()
         self.size = size
         self.is_in_memory = is_in_memory
 
@@ -42,7 +45,8 @@ class Spool:
 
     def read(self) -> bytes:
         """Return all of the message."""
-        return self.open().read()
+        with self._lock:
+            return self.open().read()
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """Iterate over the message; a file is read in a thread."""
@@ -57,8 +61,9 @@ class Spool:
             yield block
 
     def _read_at(self, position: int) -> bytes:
-        self._file.seek(position)
-        return self._file.read(_BLOCK_OCTETS)
+        with self._lock:
+            self._file.seek(position)
+            return self._file.read(_BLOCK_OCTETS)
 
     def close(self) -> None:
         """Forget the message; a file is removed."""

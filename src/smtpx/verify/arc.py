@@ -18,7 +18,7 @@ from smtpx.verify.canonical import (
     SignedContent,
     canonicalize_field,
 )
-from smtpx.verify.keys import fetch_key, is_signed_by
+from smtpx.verify.keys import KeyRecord, fetch_key, is_signed_by
 from smtpx.verify.signatures import (
     Signature,
     blanked,
@@ -187,12 +187,19 @@ async def _verify_message(
     check_times(signature, now)
     key = await fetch_key(resolver, signature.domain, signature.selector)
     check_key(signature, key)
-    length = len(content.canonical_body(signature.body_mode))
-    if signature.length is not None and signature.length < length:
-        raise BadSyntax("the ARC signature covers a part of the body")
-    fault = await run_off_loop(lambda: find_fault(content, signature, key), length)
+    fault = await run_off_loop(
+        lambda: _find_fault(content, signature, key), len(content.body)
+    )
     if fault:
         raise BadSyntax(f"ARC signature {one.instance}: {fault}")
+
+
+def _find_fault(content: SignedContent, signature: Signature, key: KeyRecord) -> str:
+    fault = find_fault(content, signature, key)
+    whole = len(content.canonical_body(signature.body_mode))
+    if not fault and signature.length is not None and signature.length < whole:
+        return "it covers a part of the body"
+    return fault
 
 
 async def _verify_seal(
