@@ -290,7 +290,10 @@ async def test_one_limit_decides_where_a_message_is(
 ) -> None:
     limit = 300_000
     app = App(AppOptions(memory_octets=limit))
-    message = b"Subject: x\r\n\r\n".ljust(limit + extra - 2, b"y") + b"\r\n"
+    head = b"Subject: x\r\n\r\n"
+    lines = b"y\r\n" * (limit // 3)
+    message = head + lines[: -3 * 10]
+    message += b"z" * (limit + extra - len(message) - 2) + b"\r\n"
     seen = []
 
     @app.on_message()
@@ -426,7 +429,7 @@ def test_a_signal_ends_it_in_good_order(number: signal.Signals) -> None:
 
 async def test_two_readers_of_one_file_do_not_disturb_each_other() -> None:
     app = App(AppOptions(memory_octets=1))
-    message = b"Subject: x\r\n\r\n" + bytes(range(65, 91)) * 50_000 + b"\r\n"
+    message = b"Subject: x\r\n\r\n" + (bytes(range(65, 91)) + b"\r\n") * 50_000
 
     async def read(mail: Mail) -> bytes:
         return b"".join([one async for one in mail.blocks()])

@@ -50,6 +50,17 @@ async def test_the_last_form_is_signed(keyword: str) -> None:
     assert b"DKIM-Signature" not in payload.content, "it may be planned again"
 
 
+async def test_lines_that_are_too_long_are_encoded_first() -> None:
+    message = EmailMessage()
+    message["From"] = "a@a.test"
+    message.set_content("x" * 2000 + "\n", cte="7bit")
+    payload = await make_payload(message)
+    plan = make_plan(ORDER, payload, offered(), ClientOptions(sign=SIGNER))
+    assert plan.payload.content is not None
+    assert b"x" * 999 not in plan.payload.content
+    assert await is_signed(plan.payload.content)
+
+
 def test_the_size_counts_the_signature() -> None:
     payload = step(make_payload(b"From: a@a.test\r\n\r\n"))
     options = ClientOptions(sign=lambda _message: b"X: y\r\n")

@@ -199,10 +199,11 @@ def make_plan(
         check_options(rcpt_options, offered, options.registry)
     is_utf8 = _plan_utf8(order, payload, offered, options)
     payload, body, is_ascii_only = _plan_body(order, payload, offered, options)
-    if options.sign is not None:
-        payload = _signed(payload, options.sign)
     if not options.long_lines and body is not BodyType.BINARYMIME:
         payload = _plan_lines(payload)
+    # Last: nothing may change what was signed.
+    if options.sign is not None:
+        payload = _signed(payload, options.sign)
     size = payload.size if order.options.size is None else order.options.size
     _check_size(order, size, offered)
     mail_options = order.options
