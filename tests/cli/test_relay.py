@@ -71,7 +71,9 @@ def test_tls_passwords_and_sizes(
                 client.login("alice", "wrong")
             client.login("alice", "sesame")
             client.sendmail("a@example.com", ["b@example.net"], CONTENT)
-        assert it.stop() == ("", "")
+        out, err = it.stop()
+    # Of a machine that is busy asyncio's debug mode may complain.
+    assert (out, "stopping" in err) == ("", False)
     assert inbox.only.user == "alice"
 
 
