@@ -552,3 +552,25 @@ def test_the_end_of_a_delay_is_no_reason_to_write_on(run_timed: Run) -> None:
             assert (before, asked) == ([], ["x"])
 
     run_timed(scenario())
+
+
+@pytest.mark.parametrize("is_pipelined", [False, True])
+def test_an_error_between_two_chunks_delays_the_message(
+    run_timed: Run, is_pipelined: bool
+) -> None:
+    async def scenario() -> None:
+        session = recorder()
+        async with serve_late(session, error_delay=ERRORS) as served:
+            peer, watch = await served.ready(), Watch()
+            assert await peer.say(ENVELOPE + b"BDAT 5\r\nhello", 3) == [250, 250, 250]
+            rest = b"BDAT 3 LAST\r\nabc"
+            peer.send(b"BOGUS\r\n" + (rest if is_pipelined else b""))
+            assert await peer.codes(1) == [500]
+            assert watch.passed() == 1.0
+            if not is_pipelined:
+                peer.send(rest)
+            assert await peer.codes(1) == [250]
+            assert watch.passed() == 0
+        assert session.messages == [b"helloabc"]
+
+    run_timed(scenario())

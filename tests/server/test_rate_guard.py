@@ -230,6 +230,20 @@ def test_the_limiter_is_closed_with_the_guard() -> None:
     run(scenario())
 
 
+def test_a_guard_may_serve_again_on_another_loop() -> None:
+    limiter = Counting()
+    guard = RateGuard(limiter, [RateRule(Counted.CONNECTIONS, Rate(1_000, 60))])
+
+    async def scenario() -> None:
+        flood = [ask(guard, Counted.CONNECTIONS, client()) for _ in range(50)]
+        assert set(await asyncio.gather(*flood)) == {""}
+        await guard.close()
+
+    run(scenario())
+    run(scenario())
+    assert limiter.counts.total() == 100
+
+
 # --- Logins. ---
 
 LOGINS = [RateRule(Counted.AUTH_FAILURES, RATE)]

@@ -299,6 +299,8 @@ class RateGuard(Guard):
             task.cancel()
         if self._asking:
             await asyncio.wait(self._asking, timeout=self._timeout)
+        # It belongs to a loop as soon as somebody waits, and the next may be another.
+        self._room = asyncio.Semaphore(_MAX_ASKED)
         await self._limiter.close()
 
     # ------------------------------------------------------------------------ inside
