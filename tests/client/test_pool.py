@@ -19,6 +19,7 @@ from smtpx.client.options import ClientOptions
 from smtpx.client.pool_options import PoolOptions
 from smtpx.errors import Delivery, PoolUnavailable, SendError
 from smtpx.server.listener import Server
+from smtpx.server.options import ServerOptions
 from smtpx.wire.envelope import SendResult
 from tests.client.unreliable import UnreliableServer
 
@@ -263,6 +264,43 @@ def test_closing_waits_for_calls_under_way_and_turns_away_the_others(
     with Server(inbox).run_in_thread() as server:
         asyncio.run(main())
     assert [one.content for one in inbox.received] == [b"under way\r\n"]
+
+
+def test_closing_wakes_who_waits_for_the_rate(inbox: Inbox) -> None:
+    async def main() -> None:
+        options = PoolOptions(rate=0.001)
+        pool = ClientPool(server.addresses[0], options=options)
+        await pool.send(b"first", **BOB)
+        waiting = asyncio.create_task(pool.send(b"second", **BOB))
+        await asyncio.sleep(0)
+        await pool.close()
+        with pytest.raises(PoolUnavailable, match="closed meanwhile"):
+            await waiting
+
+    with Server(inbox).run_in_thread() as server:
+        asyncio.run(main())
+        pool = BlockingClientPool(server.addresses[0], options=PoolOptions(rate=0.001))
+        pool.send(b"first", **BOB)
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(pool.send, b"second", **BOB)
+            # Whether it sleeps by then or comes later, it is told.
+            pool.close()
+            with pytest.raises((PoolUnavailable, RuntimeError), match="closed"):
+                waiting.result()
+    assert len(inbox.received) == 2
+
+
+def test_a_pool_speaks_lmtp(inbox: Inbox, tmp_path: Path) -> None:
+    with (
+        Server(
+            inbox, f"unix:{tmp_path}/lmtp", options=ServerOptions(lmtp=True)
+        ).run_in_thread(),
+        BlockingClientPool(f"lmtp+unix://{tmp_path}/lmtp") as pool,
+    ):
+        recipients = ["b@b.test", "refused@b.test"]
+        result = pool.send(b"x", sender="a@a.test", recipients=recipients)
+        assert [one.is_accepted for one in result.recipients] == [True, False]
+        assert result.reply is None
 
 
 def test_idle_connections_are_closed_in_the_background() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Coroutine, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -463,6 +463,27 @@ def test_a_closed_pool_takes_nothing() -> None:
         step(scene.pool.acquire(None))
     scene.close()
     assert "closed" in repr(scene.pool)
+
+
+def test_closing_does_not_wait_until_it_is_time_to_try_again() -> None:
+    """Who is about to try again does so at once."""
+    scene = Scene(BROKEN["MAIL 421"], hello() + transaction() + GOODBYE, retry_delay=9)
+    pool = scene.pool
+    wait = StillWaiter.wait
+
+    async def closing(waiter: StillWaiter, seconds: float | None) -> None:
+        if seconds == 9:
+            with suppress(AssertionError):
+                # It goes no further than to where it would wait for the message.
+                await pool.close()
+            assert waiter.is_set
+        await wait(waiter, seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StillWaiter, "wait", closing)
+        scene.send()
+    assert scene.front.slept == []
+    scene.close()
 
 
 RESULT = RecipientResult("b@b.test", CLOSING, False)

@@ -334,6 +334,8 @@ class Pool:
             self._next_at[destination] = due + interval
         if due > now:
             await self._sleep(due - now)
+            if self._is_closed:
+                raise PoolUnavailable("the pool was closed meanwhile", phase="pool")
 
     async def _pause(self, error: SendError, attempt: int) -> None:
         """Leave a server alone for a moment that takes no connections."""

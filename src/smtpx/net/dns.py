@@ -147,7 +147,11 @@ def configure(
 
 
 def absolute_name(name: str) -> str:
-    """Write a name so that no search list applies: ``mx`` is not ``mx.our.example``."""
+    """Write a name so that no search list applies: ``mx`` is not ``mx.our.example``.
+
+    >>> absolute_name("mx"), absolute_name("mx.test.")
+    ('mx.', 'mx.test.')
+    """
     return name.rstrip(".") + "."
 
 
