@@ -11,12 +11,15 @@ import pytest
 from django.conf import settings
 
 if not settings.configured:
-    settings.configure(EMAIL_BACKEND="smtpx.app.django.EmailBackend", USE_TZ=True)
+    settings.configure(
+        EMAIL_BACKEND="smtpx.app.django.EmailBackend", USE_TZ=True, USE_I18N=False
+    )
 
 from django.core import mail
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.message import BadHeaderError
 from django.test.utils import override_settings
+from django.utils.translation import gettext_lazy
 
 import smtpx
 from smtpx.app.backend import close_pools
@@ -53,6 +56,18 @@ def test_send_mail(inbox: Inbox) -> None:
     assert message["Subject"] == "Hello"
     assert message["From"] == "Ann <ann@a.test>"
     assert message.get_body(("plain",)).get_content().strip() == "the body"
+
+
+def test_translated_texts_that_are_lazy(inbox: Inbox) -> None:
+    """Django's own test of it; its addresses lack domains, which are not optional."""
+    lazily = gettext_lazy
+    message = EmailMessage(
+        lazily("Hello"), lazily("x"), lazily("ann@a.test"), [lazily("bob@b.test")]
+    )
+    assert message.send() == 1
+    assert inbox.received[0].recipients == ["bob@b.test"]
+    with pytest.raises(smtpx.BadAddress, match="domain"):
+        mail.send_mail("x", "x", "ann@a.test", ["root"])
 
 
 def test_bcc_gets_it_and_nobody_sees(inbox: Inbox) -> None:

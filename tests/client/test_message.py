@@ -21,8 +21,8 @@ from smtpx.client.message import (
     recipients_of,
     sender_of,
 )
-from smtpx.errors import BadAddress, UnsafeOctets
-from tests.client.scripted import step
+from smtpx.errors import BadAddress, RecipientsRefused, UnsafeOctets
+from tests.client.scripted import Scripted, hello, step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -270,6 +270,65 @@ def test_address_over_127_needs_smtputf8(field: str) -> None:
     assert payload.content is not None
     assert "grå@b.test".encode() in payload.content
     assert payload.downgraded() is None
+
+
+@pytest.mark.parametrize("field", ["From", "To", "Cc", "Reply_To", "Resent_To"])
+def test_a_domain_over_127_has_another_form(field: str) -> None:
+    message = simple(**{field: "Ann Ö <a@bücher.test>, Team: b@grün.test, c@c.test;"})
+    payload = payload_of(message)
+    assert "bücher" in payload.utf8_reason
+    ascii_form = payload.with_ascii_domains()
+    assert ascii_form is not None
+    assert ascii_form.utf8_reason == ""
+    assert ascii_form.content is not None
+    name = field.replace("_", "-")
+    found = email.message_from_bytes(ascii_form.content, policy=email.policy.default)
+    assert [one.addr_spec for one in found[name].addresses] == [
+        *("a@xn--bcher-kva.test", "b@xn--grn-ioa.test", "c@c.test")
+    ]
+    assert found[name].addresses[0].display_name == "Ann Ö"
+    assert [group.display_name for group in found[name].groups] == [None, "Team"]
+    assert "bücher" in str(message[name]), "the caller's is as it was"
+
+
+def test_a_local_part_over_127_has_no_other_form() -> None:
+    message = simple(To="a@bücher.test, grå@b.test")
+    assert payload_of(message).with_ascii_domains() is None
+    assert payload_of(simple()).with_ascii_domains() is None
+    assert payload_of("Subject: Grüße\r\n\r\nx").with_ascii_domains() is None
+
+
+def test_an_older_message_keeps_its_domains() -> None:
+    message = Message()
+    message["From"] = "a@a.test"
+    message["To"] = "b@bücher.test"
+    message.set_payload("x")
+    payload = payload_of(message)
+    assert "bücher" in payload.utf8_reason
+    assert payload.with_ascii_domains() is None
+
+
+@pytest.mark.parametrize(
+    ("keywords", "parameters", "domain"),
+    [
+        (("SMTPUTF8", "8BITMIME"), " BODY=8BITMIME SMTPUTF8", "bücher.test"),
+        ((), "", "xn--bcher-kva.test"),
+    ],
+)
+def test_a_domain_goes_in_the_form_that_the_server_takes(
+    keywords: tuple[str, ...], parameters: str, domain: str
+) -> None:
+    message = simple(To="b@bücher.test")
+    script = f"""{hello(*keywords)}
+        C: MAIL FROM:<a@a.test>{parameters}
+        S: 250 ok
+        C: RCPT TO:<b@{domain}>
+        S: 550 no
+    """
+    scripted = Scripted(script)
+    with pytest.raises(RecipientsRefused):
+        scripted(lambda client: client.send(message))
+    scripted.require_end()
 
 
 def test_name_over_127_needs_nothing() -> None:

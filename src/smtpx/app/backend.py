@@ -166,7 +166,8 @@ def address_of(text: str) -> str:
     >>> address_of("Ann <ann@example.com>")
     'ann@example.com'
     """
+    text = str(text)  # Django's lazy translations are none yet
     address = email.utils.parseaddr(text)[1]
     if "@" not in address or any(end in text for end in "\r\n\0"):
-        raise BadAddress(f"no address: {text!a}")
+        raise BadAddress(f"no address with a domain: {text!a}")
     return address

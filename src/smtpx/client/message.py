@@ -21,12 +21,13 @@ import io
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from email.generator import BytesGenerator
-from email.headerregistry import HeaderRegistry
+from email.headerregistry import Address, Group, HeaderRegistry
 from email.message import Message
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from smtpx.client.lines import MAX_LINE_OCTETS, has_long_line
 from smtpx.errors import BadAddress, UnsafeOctets
+from smtpx.wire.address import Mailbox
 from smtpx.wire.framing import LineNormalizer
 from smtpx.wire.octets import escape_octets
 
@@ -96,6 +97,17 @@ class Payload:
     utf8_reason: str = ""
     blocks: AsyncIterator[bytes] | None = None
     message: AnyMessage | None = None
+
+    def with_ascii_domains(self) -> Payload | None:
+        """Return the message with the domains of its addresses in A-labels.
+
+        None if that does not make it fit for a server without SMTPUTF8: there is no
+        ASCII form of a local part (RFC 6531 section 3.2).
+        """
+        if self.message is None or not self.utf8_reason:
+            return None
+        message = _with_ascii_domains(self.message)
+        return None if _utf8_address(message) else _payload_of_prepared(message)
 
     def downgraded(self) -> Payload | None:
         """Return the message written without octets over 127, None if it cannot be.
@@ -274,7 +286,10 @@ _PARSER_ERRORS: Final = (
 
 
 def _payload_of_message(message: AnyMessage) -> Payload:
-    message = _prepare(message)
+    return _payload_of_prepared(_prepare(message))
+
+
+def _payload_of_prepared(message: AnyMessage) -> Payload:
     reason = _utf8_address(message)
     content = _write(message, is_utf8=bool(reason), is_seven_bit=False)
     return Payload(
@@ -351,6 +366,39 @@ def _utf8_address(message: AnyMessage) -> str:
                 if not address.isascii():
                     return f"address {address} in header field {name}"
     return ""
+
+
+def _with_ascii_domains(message: AnyMessage) -> AnyMessage:
+    """Return a copy that has A-labels in the addresses of an EmailMessage."""
+    changed = copy.copy(message)
+    for name in _UTF8_FIELDS:
+        headers = message.get_all(name, [])
+        if all(str(header).isascii() or not _is_parsed(header) for header in headers):
+            continue
+        del changed[name]
+        for header in headers:
+            if _is_parsed(header):
+                changed[name] = [_ascii_group(group) for group in header.groups]
+            else:
+                changed[name] = header
+    return changed
+
+
+def _is_parsed(header: object) -> bool:
+    """Say whether a field is of an EmailMessage, and its addresses known."""
+    return hasattr(header, "groups")
+
+
+def _ascii_group(group: Group) -> Group:
+    addresses = [
+        Address(one.display_name, one.username, _ascii_domain(one.domain))
+        for one in group.addresses
+    ]
+    return Group(group.display_name, addresses)
+
+
+def _ascii_domain(domain: str) -> str:
+    return domain if domain.isascii() else Mailbox("x", domain).domain_ascii
 
 
 def _write(message: AnyMessage, *, is_utf8: bool, is_seven_bit: bool) -> bytes:

@@ -197,6 +197,8 @@ def make_plan(
     check_options(order.options, offered, options.registry)
     for rcpt_options in order.rcpt_options:
         check_options(rcpt_options, offered, options.registry)
+    if payload.utf8_reason and "SMTPUTF8" not in offered.keywords:
+        payload = payload.with_ascii_domains() or payload
     is_utf8 = _plan_utf8(order, payload, offered, options)
     payload, body, is_ascii_only = _plan_body(order, payload, offered, options)
     if not options.long_lines and body is not BodyType.BINARYMIME:
