@@ -134,6 +134,8 @@ async def test_no_webhook_there() -> None:
         (None, 250),
         (Refuse(550, "5.7.1", "spam"), 550),
         (Refuse(451, "4.7.1", "later"), 451),
+        # A 421 of its own would end the session of our client.
+        (Refuse(452, "4.2.2", "full"), 451),
     ],
 )
 async def test_another_server(refusal: Refuse | None, code: int) -> None:
