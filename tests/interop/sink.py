@@ -48,6 +48,10 @@ class Sink:
         content = split_trace(dump)[1].removesuffix(b"\n")
         return facts, content.replace(b"\n", b"\r\n")
 
+    def count(self) -> int:
+        """Return how many messages came."""
+        return len(list(self._dumps.iterdir()))
+
     def _find_complete(self) -> Path | None:
         for path in self._dumps.iterdir():
             if path.read_bytes().endswith(b"\n\n"):

@@ -228,6 +228,8 @@ class Bulk:
     def _split(self, part: Part, link: Link) -> bool:
         """Part a message among more recipients than the server takes at once."""
         limits = self._opening._what_is_offered(link).limits
+        if not limits and self._rcpt_max is None:
+            return False
         known = [most for most in (limits.get("RCPTMAX"), self._rcpt_max) if most]
         most_domains = limits.get("RCPTDOMAINMAX")
         if not known and most_domains is None:

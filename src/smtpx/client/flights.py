@@ -126,6 +126,25 @@ class Transaction:
 
     def verdict(self, *, is_lmtp: bool) -> Verdict:
         """Say what it came to. All of its replies are there, or it is hopeless."""
+        order, ends = self.plan.order, self.end_replies
+        is_whole = self.accepted == len(order.names) and self.refusal is None
+        if is_whole and ends and not is_lmtp and ends[0].code < 300:
+            # As nearly always: nothing was refused.
+            return Verdict(rcpt_results(order, self.rcpt_replies), ends[0], None)
+        if (failed := self._failed_early()) is not None:
+            return failed
+        results = rcpt_results(order, self.rcpt_replies)
+        try:
+            self._require_content_taken()
+            result = make_result(results, ends, is_lmtp=is_lmtp)
+        except DataRefused as refused:
+            return Verdict(_refused_by(refused.reply, results), None, refused)
+        except RecipientsRefused as refused:
+            return Verdict(refused.results, None, refused)
+        return Verdict(result.recipients, result.reply, None)
+
+    def _failed_early(self) -> Verdict | None:
+        """Say what it came to, if it did not get as far as its content."""
         order, mail_reply = self.plan.order, self.mail_reply
         if self.own_error is not None:
             results = [RecipientResult(name, None, False) for name in order.names]
@@ -134,19 +153,11 @@ class Transaction:
             results = [RecipientResult(name, mail_reply, False) for name in order.names]
             return Verdict(results, None, sender_refused(order, mail_reply))
         accepted = self.accepted
-        if not accepted or (order.require_all and accepted < len(order.names)):
-            results = rcpt_results(order, self.rcpt_replies, is_sent=False)
-            error = recipients_refused(results, is_any_accepted=accepted > 0)
-            return Verdict(results, None, error)
-        results = rcpt_results(order, self.rcpt_replies)
-        try:
-            self._require_content_taken()
-            result = make_result(results, self.end_replies, is_lmtp=is_lmtp)
-        except DataRefused as refused:
-            return Verdict(_refused_by(refused.reply, results), None, refused)
-        except RecipientsRefused as refused:
-            return Verdict(refused.results, None, refused)
-        return Verdict(result.recipients, result.reply, None)
+        if accepted and not (order.require_all and accepted < len(order.names)):
+            return None
+        results = rcpt_results(order, self.rcpt_replies, is_sent=False)
+        error = recipients_refused(results, is_any_accepted=accepted > 0)
+        return Verdict(results, None, error)
 
     def _require_content_taken(self) -> None:
         if self.data_reply is not None and self.data_reply.code >= 400:

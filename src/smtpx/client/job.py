@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from smtpx.client.link import own_error
+from smtpx.client.message import payload_of_octets
 from smtpx.client.order import make_order, payload_for
 from smtpx.client.outgoing import Outcome, Outgoing, Rereader
 from smtpx.errors import Delivery, NotSupported
 from smtpx.wire.envelope import RecipientResult
+from smtpx.wire.options import BodyType
 
 if TYPE_CHECKING:
     from smtpx.client.message import Payload
@@ -66,9 +68,12 @@ class Job:
             outgoing.require_all,
         )
         self.results = [None] * len(self.order.names)
-        if not isinstance(message, bytes):
+        if isinstance(message, bytes):
+            is_binary = outgoing.options.body is BodyType.BINARYMIME
+            self.payload = payload_of_octets(message, is_binary=is_binary)
+        else:
             self.rereader = Rereader(message)
-        self.payload = await payload_for(message, outgoing.options)
+            self.payload = await payload_for(message, outgoing.options)
 
     @property
     def can_repeat(self) -> bool:
@@ -108,7 +113,8 @@ class Job:
             result or RecipientResult(name, None, False)
             for name, result in zip(names, self.results, strict=True)
         )
-        delivery = self._delivery(results)
+        # What went without an error was delivered.
+        delivery = self._delivery(results) if self.error else Delivery.DELIVERED
         return Outcome(
             self.outgoing, delivery, results, tuple(self.replies), self.error
         )

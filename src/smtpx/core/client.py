@@ -55,7 +55,9 @@ from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, Reply, ReplyDecoder
 
 if TYPE_CHECKING:
     from smtpx.core.trace import WireLog
+    from smtpx.wire.address import Mailbox
     from smtpx.wire.extensions import Registry
+    from smtpx.wire.options import MailOptions
     from smtpx.wire.params import ParameterTable
     from smtpx.wire.replies import ReplyLimits
 
@@ -97,15 +99,27 @@ _AHEAD: Final = {
     for state in ClientState
     if (state, trigger) in CLIENT_TRANSITIONS
 }
+# What a reply does in a state, by its verb and its first digit: the trigger that it
+# pulls, if any, and where that leads.
+_EFFECTS: Final = {
+    (state, verb, digit): (
+        trigger,
+        state if trigger is None else _TRANSITIONS.get((state, trigger), state),
+    )
+    for (verb, digit), trigger in CLIENT_TRIGGERS.items()
+    for state in ClientState
+}
 _CODE_CLOSING: Final = 421
 
 # In place of a text that repeated a password.
 _HIDDEN: Final = "(not shown, as it repeats what was sent in secret)"
 
+# Looked up once: in its class a member takes four times as long.
+_RCPT_ACCEPTED: Final = ClientTrigger.RCPT_ACCEPTED
+
 # The triggers whose replies say more than yes or no.
 _TEACHING: Final = frozenset(
     {
-        ClientTrigger.RCPT_ACCEPTED,
         ClientTrigger.HELLO,
         ClientTrigger.RESTARTED,
         ClientTrigger.TLS_OFFERED,
@@ -157,6 +171,7 @@ class ClientMachine:
         "_counts_domains",
         "_decoder",
         "_encoder",
+        "_last_mail",
         "_log",
         "_mail_parameters",
         "_out",
@@ -184,6 +199,8 @@ class ClientMachine:
     ) -> None:
         self.state = ClientState.GREETING
         self._registry = registry
+        # Sender, options and octets of the last MAIL.
+        self._last_mail: tuple[Mailbox | None, MailOptions | None, bytes]
         self._know(())
         self._context = ASCII_ONLY
         self.accepted = 0
@@ -261,15 +278,26 @@ class ClientMachine:
             if self._counts_domains:
                 self.domains.add(command.forward_path.domain.lower())
         elif isinstance(command, Mail):
-            line = command.encode(self._mail_parameters)
-            self.mails += 1
-            self._context = _UTF8_TOO if command.options.smtputf8 else ASCII_ONLY
+            line = self._encode_mail(command)
         else:
             line = command.encode()
         if self._log is not None:
             self._log.client_line(line[:-2])
         self._out.append(line)
-        self._expect(command, verb)
+        self._pending.append((command, verb))
+        ahead = self._ahead
+        self._ahead = _AHEAD.get((ahead, verb), ahead)
+
+    def _encode_mail(self, command: Mail) -> bytes:
+        """Write MAIL; one like the last, as those of a sender often are, costs less."""
+        options = command.options
+        path, known_options, line = self._last_mail
+        if path is not command.reverse_path or known_options is not options:
+            line = command.encode(self._mail_parameters)
+            self._last_mail = command.reverse_path, options, line
+        self.mails += 1
+        self._context = _UTF8_TOO if options.smtputf8 else ASCII_ONLY
+        return line
 
     def send_chunk(self, data: bytes, *, is_last: bool) -> None:
         """Say BDAT, with its octets right behind it (RFC 3030 section 2).
@@ -432,26 +460,31 @@ class ClientMachine:
         pending = self._pending
         question, verb = pending[0]
         code = reply.code
-        try:
-            trigger = _TRIGGERS[verb, code // 100]
-        except KeyError:
-            # Every verb of the table may be refused with 5yz.
-            if (verb, 5) in _TRIGGERS:
-                self._fail(f"reply {code} to {verb}")
-            trigger = _TRIGGERS[ANY_VERB, code // 100]
+        effect = _EFFECTS.get((self.state, verb, code // 100))
+        trigger, state = effect or self._judge_unknown(verb, code)
         if verb == "MAIL":
             self.accepted = 0
         if not (self.is_lmtp and self._has_more_statuses(verb)):
             pending.popleft()
-            if trigger is not None:
-                self.state = _TRANSITIONS.get((self.state, trigger), self.state)
-                if trigger in _TEACHING:
-                    self._learn(trigger, reply)
+            self.state = state
+            if trigger is _RCPT_ACCEPTED:
+                self.accepted += 1
+            elif trigger in _TEACHING:
+                self._learn(trigger, reply)
             if not pending:
                 self._ahead = self.state
         if code == _CODE_CLOSING:
             self._pull(ClientTrigger.END)
         return question, reply
+
+    def _judge_unknown(
+        self, verb: str, code: int
+    ) -> tuple[ClientTrigger | None, ClientState]:
+        """Say what a reply means that the tables do not have."""
+        # Every verb of the table may be refused with 5yz.
+        if (verb, 5) in _TRIGGERS:
+            self._fail(f"reply {code} to {verb}")
+        return _EFFECTS[self.state, ANY_VERB, code // 100]
 
     def _without_secrets(self, reply: Reply) -> Reply:
         """Take away the text of a reply that repeats a secret.
@@ -473,11 +506,9 @@ class ClientMachine:
         self._statuses = (self._statuses or max(1, self.accepted)) - 1
         return self._statuses > 0
 
-    def _learn(self, trigger: ClientTrigger, reply: Reply) -> None:
+    def _learn(self, trigger: ClientTrigger | None, reply: Reply) -> None:
         """Take from a reply what it says besides yes or no."""
-        if trigger is ClientTrigger.RCPT_ACCEPTED:
-            self.accepted += 1
-        elif trigger is ClientTrigger.HELLO:
+        if trigger is ClientTrigger.HELLO:
             # The first line is the server's name. HELO has no other.
             self._know(reply.lines[1:])
         elif trigger is ClientTrigger.RESTARTED:
@@ -491,6 +522,8 @@ class ClientMachine:
             self._registry, lines
         )
         self.may_pipeline = "PIPELINING" in self.capabilities
+        # The tables that wrote it are gone.
+        self._last_mail = None, None, b""
         self._counts_domains = "RCPTDOMAINMAX" in self.capabilities.limits
 
     def _take_unasked(self, reply: Reply) -> tuple[Question, Reply]:

@@ -367,6 +367,13 @@ def _parse_short_reply(line: bytes) -> Reply | ReplyLine:
 _MAX_CACHED_LINE_OCTETS = 256
 
 
+# Replies of one line by their octets, the line end included. What servers say with a
+# number in it comes once only, so all of them make room when there are too many.
+_MAX_CACHED_OCTETS = _MAX_CACHED_LINE_OCTETS + len(b"\r\n")
+_MAX_WHOLE_REPLIES = 256
+_WHOLE_REPLIES: Final[dict[bytes, Reply]] = {}
+
+
 class ReplyDecoder:
     r"""Turns what a server sends into replies, whatever the segmentation.
 
@@ -392,7 +399,10 @@ class ReplyDecoder:
     ) -> None:
         self._limits = limits
         self._is_lenient = is_lenient
-        self._buffer = bytearray()
+        self._buffer = b""
+        # A decoder whose limits such a line might exceed looks nothing up.
+        is_usual = min(limits.max_line_octets, limits.max_octets) > _MAX_CACHED_OCTETS
+        self._known = _WHOLE_REPLIES if is_usual and limits.max_lines else {}
         # All three are positions in the buffer: the reply under way, its line under
         # way, and how much of that line is known to hold no line end.
         self._reply_start = 0
@@ -413,7 +423,7 @@ class ReplyDecoder:
         After the 220 to STARTTLS that is an attack (RFC 3207 section 4.2): somebody
         put words in the clear that would be read as if they came through TLS.
         """
-        return self.buffered > 0
+        return len(self._buffer) > self._reply_start
 
     def feed(self, data: bytes) -> None:
         """Add what was received.
@@ -426,12 +436,13 @@ class ReplyDecoder:
         """
         if self._error is not None:
             raise self._error
-        if self._reply_start:
-            del self._buffer[: self._reply_start]
-            self._line_start -= self._reply_start
-            self._searched -= self._reply_start
+        start = self._reply_start
+        if start:
+            self._line_start -= start
+            self._searched -= start
             self._reply_start = 0
-        self._buffer += data
+        # What is kept is less than a reply, whose size is limited.
+        self._buffer = self._buffer[start:] + data
 
     def next_reply(self) -> Reply | None:
         """Take the next whole reply.
@@ -445,6 +456,16 @@ class ReplyDecoder:
         """
         if self._error is not None:
             raise self._error
+        buffer, start = self._buffer, self._line_start
+        if start == len(buffer):
+            return None
+        if not self._lines:
+            # Most replies are one line that was heard before.
+            end = buffer.find(b"\n", self._searched) + 1
+            known = self._known.get(buffer[start:end])
+            if known is not None:
+                self._reply_start = self._line_start = self._searched = end
+                return known
         try:
             return self._next_reply()
         except BadReply as error:
@@ -459,6 +480,7 @@ class ReplyDecoder:
                 parsed = parse_reply_line(line)
             if isinstance(parsed, Reply):
                 if not self._lines:
+                    self._keep(parsed)
                     self._reply_start = self._line_start
                     return parsed
                 parsed = parse_reply_line(line)
@@ -469,6 +491,14 @@ class ReplyDecoder:
                 self._reply_start = self._line_start
                 return reply
         return None
+
+    def _keep(self, reply: Reply) -> None:
+        """Note a reply of one line, to be known when it comes again."""
+        if len(self._known) >= _MAX_WHOLE_REPLIES:
+            self._known.clear()
+        octets = self._buffer[self._reply_start : self._line_start]
+        if len(octets) <= _MAX_CACHED_OCTETS and octets.endswith(b"\r\n"):
+            self._known[octets] = reply
 
     def _take_line(self) -> bytes | None:
         """Take a line without its end, or None if it is still incomplete."""
@@ -484,9 +514,9 @@ class ReplyDecoder:
             return None
         self._line_start = self._searched = end + 1
         if buffer.endswith(b"\r", start, end):
-            return bytes(buffer[start : end - 1])
+            return buffer[start : end - 1]
         if self._is_lenient:
-            return bytes(buffer[start:end])
+            return buffer[start:end]
         raise BadReply("reply line that ends in a bare LF")
 
     def _add_line(self, line: ReplyLine) -> None:
