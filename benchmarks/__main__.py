@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-PROGRAMS = ("server", "client", "memory", "dispatch", "framing")
+PROGRAMS = ("server", "client", "latency", "memory", "dispatch", "framing")
 
 
 def main() -> None:

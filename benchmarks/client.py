@@ -96,12 +96,13 @@ def candidates(port: int, scale: float) -> dict[str, Callable[[Load], float]]:
         "smtplib": lambda load: python(["smtplib"], load=load),
         "aiosmtplib": lambda load: python(["aiosmtplib"], load=load),
         "smtpx Client.send": lambda load: python(["smtpx-blocking"], load=load),
+        "smtpx Client.send_many": lambda load: python(["smtpx-many"], load=load),
     }
     for loop in EVENT_LOOPS:
-        arguments = ["smtpx-async", "--loop", loop]
-        found[f"smtpx AsyncClient.send, {loop}"] = partial(
-            run_python, arguments, port, scale
-        )
+        for program, name in (("async", "send"), ("async-many", "send_many")):
+            found[f"smtpx AsyncClient.{name}, {loop}"] = partial(
+                run_python, [f"smtpx-{program}", "--loop", loop], port, scale
+            )
     return found
 
 

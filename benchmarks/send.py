@@ -79,6 +79,33 @@ def send_with_smtpx(port: int, data: bytes, stopwatch: Stopwatch) -> None:
             client.send(data, sender=SENDER, recipients=[RECIPIENT])
 
 
+def send_many_with_smtpx(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+    """Send with smtpx, in bulk: the envelopes come from a generator."""
+    import smtpx  # noqa: PLC0415 - only what is measured is loaded
+
+    options = smtpx.ClientOptions(hello_name="bench.example")
+    with smtpx.Client(f"smtp+plain://{HOST}:{port}", options=options) as client:
+        letters = (smtpx.Outgoing(data, SENDER, RECIPIENT) for _ in stopwatch)
+        for outcome in client.send_many(letters):
+            if outcome.error is not None:
+                raise outcome.error
+
+
+async def send_many_with_smtpx_async(
+    port: int, data: bytes, stopwatch: Stopwatch
+) -> None:
+    """Do the same on an event loop."""
+    import smtpx  # noqa: PLC0415 - only what is measured is loaded
+
+    url = f"smtp+plain://{HOST}:{port}"
+    options = smtpx.ClientOptions(hello_name="bench.example")
+    async with smtpx.AsyncClient(url, options=options) as client:
+        letters = (smtpx.Outgoing(data, SENDER, RECIPIENT) for _ in stopwatch)
+        async for outcome in client.send_many(letters):
+            if outcome.error is not None:
+                raise outcome.error
+
+
 async def send_with_smtpx_async(port: int, data: bytes, stopwatch: Stopwatch) -> None:
     """Send with smtpx on an event loop, one message after the other."""
     import smtpx  # noqa: PLC0415 - only what is measured is loaded
@@ -93,10 +120,12 @@ async def send_with_smtpx_async(port: int, data: bytes, stopwatch: Stopwatch) ->
 BLOCKING: dict[str, Callable[[int, bytes, Stopwatch], None]] = {
     "smtplib": send_with_smtplib,
     "smtpx-blocking": send_with_smtpx,
+    "smtpx-many": send_many_with_smtpx,
 }
 ASYNC: dict[str, Callable[[int, bytes, Stopwatch], Coroutine[Any, Any, None]]] = {
     "aiosmtplib": send_with_aiosmtplib,
     "smtpx-async": send_with_smtpx_async,
+    "smtpx-async-many": send_many_with_smtpx_async,
 }
 
 

@@ -183,8 +183,9 @@ class Bulk:
 
     async def _say_part(self, part: Part) -> None:
         """Say what is next, unless it has to be split, or cannot be sent."""
-        opening = self._opening
-        await self._make_room()
+        opening, flights = self._opening, self._flights
+        if flights is not None and flights.is_full:
+            await self._make_room(flights)
         link = await self._open_link()
         if link is None or self._split(part, link):
             return
@@ -279,13 +280,11 @@ class Bulk:
         await self._opening._quit()
         self._flights = None
 
-    async def _make_room(self) -> None:
-        """Wait until the window has room for another message."""
-        flights = self._flights
-        if flights is not None and flights.is_full:
-            await self._flush()
-            while not flights.is_half_empty:
-                await self._hear()
+    async def _make_room(self, flights: Flights) -> None:
+        """Wait until the window has room for some messages."""
+        await self._flush()
+        while not flights.is_half_empty:
+            await self._hear()
 
     async def _say(self, link: Link, transaction: Transaction) -> None:
         """Say a transaction: all of it if it needs not wait for any reply."""
