@@ -191,11 +191,14 @@ class Bulk:
             return
         try:
             plan = await self._plan(link, part)
-        except (SendError, ValueError, SourceError) as error:
+        except Exception as error:
+            # Nothing was said: it is the message's own, or its stream's, or what
+            # signs it has failed.
             self._todo.remove(part)
             part.job.fail(error)
             return
         if plan is None:
+            await self._renew()
             return
         self._todo.remove(part)
         link.is_fresh = False
@@ -261,7 +264,6 @@ class Bulk:
             except NotSupported:
                 if opening._has_socket or not link.machine.mails:
                     raise
-                await self._renew()
                 return None
         plan = make_plan(order, await job.take_payload(), offered, opening._options)
         require_private(link, order.options)

@@ -262,11 +262,6 @@ class Flights:
     # The window.
 
     @property
-    def room(self) -> int:
-        """How many messages may be under way, as of now."""
-        return self._room
-
-    @property
     def is_full(self) -> bool:
         """Whether to wait before the next message."""
         return (

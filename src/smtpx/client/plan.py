@@ -195,8 +195,6 @@ def make_plan(
     """
     if offered.limits:
         require_recipients(offered.limits, len(order.names))
-    if _is_plain(order, payload):
-        return _plain_plan(order, payload, offered, options)
     check_options(order.options, offered, options.registry)
     for rcpt_options in order.rcpt_options:
         check_options(rcpt_options, offered, options.registry)
@@ -231,35 +229,6 @@ def make_plan(
         ],
         payload,
         is_ascii_only,
-        is_one_flight,
-        uses_chunks,
-    )
-
-
-def _is_plain(order: Order, payload: Payload) -> bool:
-    """Say whether a message is in memory, and needs nothing of any extension."""
-    if order.options is not DEFAULT_MAIL_OPTIONS or order.rcpt_options:
-        return False
-    if payload.is_eight_bit is not False or payload.content is None:
-        return False
-    if order.sender is not None and not order.sender.is_ascii:
-        return False
-    return all(mailbox.is_ascii for mailbox in order.recipients)
-
-
-def _plain_plan(
-    order: Order, payload: Payload, offered: Offered, options: ClientOptions
-) -> Plan:
-    """Do what `make_plan` does for such a message, which most are, in half the time."""
-    _check_size(order, payload.size, offered)
-    size = payload.size if "SIZE" in offered.keywords else None
-    uses_chunks, is_one_flight = _plan_chunks(order, payload, offered, options)
-    return Plan(
-        order,
-        Mail(order.sender, _mail_options(size, None, False)),
-        [Rcpt(mailbox) for mailbox in order.recipients],
-        payload,
-        False,
         is_one_flight,
         uses_chunks,
     )

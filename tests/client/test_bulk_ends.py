@@ -1,0 +1,296 @@
+"""Many messages: refusals in odd places, and connections that end in odd ways."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from email.message import EmailMessage
+from io import BytesIO
+
+import pytest
+
+from smtpx.client.options import Timeouts
+from smtpx.client.outgoing import Rereader, SendWindow
+from smtpx.errors import (
+    ConnectionLost,
+    DataRefused,
+    Delivery,
+    LineTooLong,
+    NotSupported,
+    PhaseTimeout,
+    RecipientsRefused,
+    SenderRefused,
+)
+from tests.client.mirror import Mirror
+from tests.client.scripted import OPTIONS, Scripted, hello
+from tests.client.test_bulk import (
+    CHUNKING,
+    DELIVERED,
+    LMTP_URL,
+    NOT_SENT,
+    PIPELINING,
+    REFUSED,
+    UNKNOWN,
+    blocks,
+    chunked,
+    fine,
+    found,
+    letter,
+    letters,
+    send_many,
+)
+
+# --- Refusals. ---
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "."])
+def test_lock_step_goes_on_after_a_refusal(verb: str) -> None:
+    scripted = Scripted(hello())
+    server = Mirror(scripted, {f"{verb} 1": "550 5.0.0 no"})
+    outcomes, error = send_many(scripted, letters(3))
+    assert error is None
+    assert found(outcomes) == [DELIVERED, REFUSED, DELIVERED]
+    assert server.contents == [b"x\r\n"] * 2
+
+
+def test_a_refused_sender_saves_further_recipients() -> None:
+    scripted = Scripted(CHUNKING)
+    server = Mirror(scripted, {"MAIL 0": "550 5.7.1 no"})
+    many = [f"r{number}@b.test" for number in range(2500)]
+    outcomes, error = send_many(scripted, [letter(0, b"x", many), letter(1)])
+    assert error is None
+    assert found(outcomes) == [REFUSED, DELIVERED]
+    assert isinstance(outcomes[0].error, SenderRefused)
+    assert len(outcomes[0].refused) == 2500
+    assert server.counts["RCPT"] == 999 + 1
+
+
+def test_lmtp_refused_for_every_recipient() -> None:
+    scripted = Scripted(hello("PIPELINING", "CHUNKING", verb="LHLO"), url=LMTP_URL)
+    Mirror(scripted, {"STATUS 1": "452 4.2.2 full", "STATUS 2": "550 5.1.1 gone"})
+    pair = ["a@b.test", "b@b.test"]
+    outcomes, error = send_many(scripted, [letter(0), letter(1, b"x", pair), letter(2)])
+    assert error is None
+    assert found(outcomes) == [DELIVERED, REFUSED, DELIVERED]
+    assert isinstance(outcomes[1].error, RecipientsRefused)
+    assert [str(one.reply) for one in outcomes[1].refused] == [
+        "452 4.2.2 full",
+        "550 5.1.1 gone",
+    ]
+
+
+def test_lmtp_data_granted_for_nobody_costs_the_connection() -> None:
+    scripted = Scripted(
+        hello("PIPELINING", verb="LHLO")
+        + """
+        C: MAIL FROM:<a@a.test>
+        C: RCPT TO:<b@b.test>
+        C: DATA
+        S: 250 ok
+        S: 550 5.1.1 who?
+        S: 354 go
+        """,
+        url=LMTP_URL,
+    )
+    outcomes, error = send_many(scripted, letters(1))
+    assert error is None
+    assert found(outcomes) == [REFUSED]
+    assert scripted.channel.is_aborted
+    assert not scripted.client.is_connected
+
+
+def test_more_domains_than_the_server_takes_at_all() -> None:
+    scripted = Scripted(hello("PIPELINING", "CHUNKING", "LIMITS RCPTDOMAINMAX=1"))
+    Mirror(scripted)
+    pair = ["a@b.test", "b@c.test"]
+    outcomes, error = send_many(scripted, [letter(0, b"x", pair, require_all=True)])
+    assert error is None
+    assert found(outcomes) == [NOT_SENT]
+    assert isinstance(outcomes[0].error, NotSupported)
+
+
+@pytest.mark.parametrize("opening", [PIPELINING, CHUNKING])
+def test_eight_bit_content_that_turns_up_too_late(opening: str) -> None:
+    scripted = Scripted(opening, opening)
+    server = Mirror(scripted)
+    late = [*blocks(2), b"\xe4\r\n" * 40_000]
+    outcomes, error = send_many(scripted, [letter(0), letter(1, late), letter(2)])
+    assert error is None
+    assert found(outcomes) == [DELIVERED, NOT_SENT, DELIVERED]
+    assert isinstance(outcomes[1].error, NotSupported)
+    assert server.contents == [b"x\r\n"] * 2
+
+
+# --- The server speaks before the end of a message. ---
+
+DATA = """
+    C: MAIL FROM:<a@a.test>
+    C: RCPT TO:<b@b.test>
+    C: DATA
+    S: 250 ok
+    S: 250 ok
+    S: 354 go
+    """
+BLOCK = "C| " + ("y" * 62 + "\\r\\n") * 1024 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "delivery"), [(552, REFUSED), (421, NOT_SENT)], ids=["552", "421"]
+)
+def test_a_word_in_the_middle_of_data(code: int, delivery: Delivery) -> None:
+    scripted = Scripted(
+        PIPELINING + DATA + BLOCK + f"== UNREADABLE ==\nS: {code} 5.3.4 no\n== EOF =="
+    )
+    outcomes, error = send_many(scripted, [letter(0, blocks(3)), letter(1)])
+    assert isinstance(error, ConnectionLost)
+    assert found(outcomes) == [delivery]
+    assert outcomes[0].error is not None
+    assert str(code) in str(outcomes[0].error)
+
+
+def test_after_a_word_in_the_middle_another_connection_goes_on() -> None:
+    one = DATA + "C: x\nC: .\nS: 250 ok\n"
+    scripted = Scripted(
+        PIPELINING + DATA + BLOCK + "== UNREADABLE ==\nS: 552 5.3.4 no\n== EOF ==",
+        PIPELINING + one,
+    )
+    outcomes, error = send_many(
+        scripted, [letter(0, blocks(3)), letter(1)], retry_not_sent=True
+    )
+    assert error is None
+    assert found(outcomes) == [REFUSED, DELIVERED]
+    assert isinstance(outcomes[0].error, DataRefused)
+    scripted.require_end()
+
+
+@pytest.mark.parametrize("failure", ["UNREADABLE", "STUCK"])
+def test_replies_before_a_write_that_fails_count(failure: str) -> None:
+    scripted = Scripted(
+        CHUNKING
+        + chunked(1, reset=False)
+        + f"== {failure} ==\n"
+        + fine(1, reset=False)
+        + "== EOF =="
+    )
+    outcomes, error = send_many(scripted, iter(letters(3)))
+    assert found(outcomes) == [DELIVERED, UNKNOWN]
+    kind = PhaseTimeout if failure == "STUCK" else ConnectionLost
+    assert type(error) is kind
+
+
+# --- After 421. ---
+
+
+def test_what_the_server_still_answers_after_421_counts() -> None:
+    scripted = Scripted(
+        CHUNKING
+        + chunked(3, reset=False)
+        + fine(1, reset=False)
+        + "S: 250 reset\nS: 421 4.3.2 going down\n== WAIT 1 ==\n"
+        + "S: 503 what?\nS: 503 what?\nS: 250 reset\nS: 250 ok\nS: 250 ok\nS: 250 Q2\n"
+        + "== EOF =="
+    )
+    outcomes, error = send_many(scripted, letters(3))
+    assert error is None
+    assert found(outcomes) == [DELIVERED, REFUSED, DELIVERED]
+    assert not scripted.client.is_connected
+
+
+def test_a_server_that_dribbles_after_421_is_not_waited_for() -> None:
+    dribble = "== WAIT 2 ==\nS| 2\n== WAIT 2 ==\nS| 5\n== WAIT 2 ==\nS| 0\n"
+    scripted = Scripted(
+        CHUNKING
+        + chunked(2, reset=False)
+        + fine(1, reset=False)
+        + "S: 250 reset\nS: 421 4.3.2 going down\n"
+        + dribble,
+        options=replace(OPTIONS, timeouts=Timeouts(quit=5.0)),
+    )
+    started = scripted.runtime.now
+    outcomes, _ = send_many(scripted, letters(2))
+    assert found(outcomes) == [DELIVERED, UNKNOWN]
+    assert scripted.runtime.now - started <= 6.0
+
+
+def test_garbage_after_421_is_not_trusted() -> None:
+    scripted = Scripted(
+        CHUNKING
+        + chunked(2, reset=False)
+        + fine(1, reset=False)
+        + "S: 250 reset\nS: 421 4.3.2 going down\n== WAIT 1 ==\nS: what?\n== EOF =="
+    )
+    outcomes, _ = send_many(scripted, letters(2))
+    assert found(outcomes) == [DELIVERED, UNKNOWN]
+
+
+# --- Values. ---
+
+
+@pytest.mark.parametrize("name", ["max_messages", "max_octets", "start_messages"])
+def test_a_window_has_room_for_one(name: str) -> None:
+    assert getattr(SendWindow(**{name: 1}), name) == 1
+    with pytest.raises(ValueError, match="window"):
+        SendWindow(**{name: 0})
+
+
+class Pipe:
+    """A file that cannot be sought."""
+
+    def read(self, size: int, /) -> bytes:
+        return b""
+
+
+class Anew:
+    """An async iterable that starts from the beginning each time."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"x"
+
+
+def test_what_can_be_read_again() -> None:
+    file = BytesIO(b"xyz")
+    file.read(1)
+    reader = Rereader(file)
+    file.read()
+    assert reader.rewind()
+    assert file.read() == b"yz"
+    assert Rereader(b"x").rewind()
+    assert Rereader(EmailMessage()).rewind()
+    assert Rereader([b"x"]).rewind()
+    assert Rereader(Anew()).rewind()
+    assert not Rereader(Pipe()).rewind()
+    assert not Rereader(iter([b"x"])).rewind()
+    assert not Rereader(aiter(Anew())).rewind()
+
+
+# --- What options do to a message. ---
+
+
+def test_what_signs_messages_fails_for_one_only() -> None:
+    def sign(content: bytes) -> bytes:
+        if b"bad" in content:
+            raise RuntimeError("no key")
+        return b"X-Signed: yes\r\n"
+
+    scripted = Scripted(CHUNKING, options=replace(OPTIONS, sign=sign))
+    server = Mirror(scripted)
+    outcomes, error = send_many(scripted, [letter(0), letter(1, b"bad"), letter(2)])
+    assert error is None
+    assert found(outcomes) == [DELIVERED, NOT_SENT, DELIVERED]
+    assert isinstance(outcomes[1].error, RuntimeError)
+    assert server.contents == [b"X-Signed: yes\r\nx\r\n"] * 2
+
+
+@pytest.mark.parametrize("opening", [PIPELINING, CHUNKING])
+def test_a_line_that_is_too_long(opening: str) -> None:
+    scripted = Scripted(opening, opening, options=replace(OPTIONS, long_lines=False))
+    server = Mirror(scripted)
+    late = [*blocks(2), b"x" * 1500 + b"\r\n"]
+    outcomes, error = send_many(
+        scripted, [letter(0), letter(1, b"x" * 1500), letter(2, late), letter(3)]
+    )
+    assert error is None
+    assert found(outcomes) == [DELIVERED, NOT_SENT, NOT_SENT, DELIVERED]
+    assert isinstance(outcomes[1].error, LineTooLong)
+    assert isinstance(outcomes[2].error, LineTooLong)
+    assert server.contents == [b"x\r\n"] * 2
