@@ -223,6 +223,52 @@ def test_garbage_after_421_is_not_trusted() -> None:
     assert found(outcomes) == [DELIVERED, UNKNOWN]
 
 
+# --- Again. ---
+
+
+def test_connections_that_bring_something_are_tried_for_ever() -> None:
+    scripted = Scripted(*[PIPELINING] * 8)
+    Mirror(scripted, {f"MAIL {number}": "421 4.7.0 no" for number in range(1, 14, 2)})
+    outcomes, error = send_many(scripted, letters(8), retry_not_sent=True)
+    assert error is None
+    assert found(outcomes) == [DELIVERED] * 8
+    assert len(scripted.channels) == 8
+
+
+def test_a_stream_that_was_read_is_not_sent_again() -> None:
+    scripted = Scripted(PIPELINING, PIPELINING)
+    server = Mirror(scripted, {"DATA 1": "EOF"})
+    lost = letter(1, iter([b"x\r\n"]))
+    outcomes, error = send_many(
+        scripted, [letter(0), lost, letter(2)], retry_not_sent=True
+    )
+    assert error is None
+    assert found(outcomes) == [DELIVERED, NOT_SENT, DELIVERED]
+    assert isinstance(outcomes[1].error, ConnectionLost)
+    assert len(server.contents) == 2
+
+
+def test_a_stream_that_was_read_is_not_parted_later() -> None:
+    scripted = Scripted(CHUNKING)
+    Mirror(scripted, most_recipients=2, too_many="452 4.5.3 too many")
+    three = ["a@b.test", "b@b.test", "c@b.test"]
+    outcomes, error = send_many(scripted, [letter(0, iter([b"x\r\n"]), three)])
+    assert error is None
+    (outcome,) = outcomes
+    assert outcome.error is None
+    assert [one.recipient for one in outcome.refused] == ["c@b.test"]
+
+
+def test_how_many_recipients_are_taken_is_learnt() -> None:
+    scripted = Scripted(hello())
+    server = Mirror(scripted, most_recipients=2, too_many="452 4.5.3 too many")
+    five = [f"r{number}@b.test" for number in range(5)]
+    outcomes, _ = send_many(scripted, [letter(0, b"x", five), letter(1, b"x", five)])
+    assert found(outcomes) == [DELIVERED] * 2
+    # All five, then the three that were too many; and the second message in parts.
+    assert server.counts["RCPT"] == 5 + 3 + 5
+
+
 # --- Values. ---
 
 
