@@ -397,6 +397,7 @@ def test_content_for_all_or_nobody_waits_for_the_recipients(opening: str) -> Non
     assert error is None
     assert found(outcomes) == [DELIVERED, REFUSED, DELIVERED]
     assert b"secret" not in server.said
+    assert server.contents == [b"x\r\n"] * 2  # nobody got an empty one either
     refused = outcomes[1]
     assert isinstance(refused.error, RecipientsRefused)
     assert [one.recipient for one in refused.not_sent] == ["a@b.test"]

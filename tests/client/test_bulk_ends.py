@@ -235,6 +235,16 @@ def test_connections_that_bring_something_are_tried_for_ever() -> None:
     assert len(scripted.channels) == 8
 
 
+def test_what_is_sent_again_keeps_its_order() -> None:
+    scripted = Scripted(CHUNKING, CHUNKING)
+    server = Mirror(scripted, {"MAIL 2": "421 4.3.2 enough"})
+    messages = [letter(number, b"%d" % number) for number in range(8)]
+    outcomes, error = send_many(scripted, messages, retry_not_sent=True)
+    assert error is None
+    assert found(outcomes) == [DELIVERED] * 8
+    assert server.contents == [b"%d\r\n" % number for number in range(8)]
+
+
 def test_a_stream_that_was_read_is_not_sent_again() -> None:
     scripted = Scripted(PIPELINING, PIPELINING)
     server = Mirror(scripted, {"DATA 1": "EOF"})
