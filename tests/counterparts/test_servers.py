@@ -514,3 +514,40 @@ def test_transform_of_any_session() -> None:
         assert senders == ["list@example.com"]
 
     asyncio.run(main())
+
+
+def test_networks_without_tls() -> None:
+    """SecureNet."""
+    tls, _ = server_tls()
+
+    async def main() -> None:
+        for network, code in (("127.0.0.0/8", 250), ("192.0.2.0/24", 530)):
+            options = smtpx.ServerOptions(
+                tls=tls, require_tls=True, plaintext_networks=(network,)
+            )
+            async with smtpx.Server(Inbox, options=options) as server:
+                url = f"smtp+plain://{server.addresses[0]}"
+                async with smtpx.AsyncClient(url) as client:
+                    reply = await client.execute("MAIL", "FROM:<a@example.com>")
+                    assert reply.code == code
+
+    asyncio.run(main())
+
+
+def test_rate_limiter() -> None:
+    """RateLimiter: so many connections, then 421 in place of the greeting."""
+    rule = smtpx.RateRule(smtpx.Counted.CONNECTIONS, smtpx.Rate(1, 3600))
+    limiter: smtpx.RateLimiter = smtpx.MemoryRateLimiter()
+
+    async def main() -> None:
+        options = smtpx.ServerOptions(
+            guards=(smtpx.RateGuard(limiter, [rule]),), unlimited_networks=()
+        )
+        async with smtpx.Server(Inbox, options=options) as server:
+            url = f"smtp+plain://{server.addresses[0]}"
+            async with smtpx.AsyncClient(url) as client:
+                await client.noop()
+            with pytest.raises(smtpx.GreetingRefused, match=r"4\.7\.28"):
+                await smtpx.AsyncClient(url).connect()
+
+    asyncio.run(main())
