@@ -2,7 +2,8 @@
 
 A citation reads ``RFC 5321 section 4.1.1.4``, ``RFC 3461 sections 4.1 and 4.2`` or
 ``RFC 5321 appendix D``. Each must name a section that the RFC has. The sections are
-in ``rfc_sections.tsv`` beside this file, so the check needs no text of an RFC:
+in ``rfc_sections.tsv`` beside this file, so the check needs no text of an RFC; and
+``rfc_status.tsv`` tells of each RFC what either end does of it, and a test:
 
     python tools/rfc.py                  check, and write docs/reference/conformance.md
     python tools/rfc.py --index FOLDER   write rfc_sections.tsv from a folder of texts
@@ -23,7 +24,30 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 INDEX = ROOT / "tools" / "rfc_sections.tsv"
+STATUS = ROOT / "tools" / "rfc_status.tsv"
 PAGE = ROOT / "docs" / "reference" / "conformance.md"
+
+#: What an end does of an RFC.
+WORDS = {
+    "always": "without being asked",
+    "option": "if an option says so",
+    "hook": "if a session has the hook for it",
+    "method": "by a function or method to be called",
+    "never": "not possible",
+    "-": "not its business",
+}
+# Which end a file belongs to; all others belong to both.
+_SERVER_FILES = re.compile(
+    r"src/smtpx/(?:core/(?:server|config|limits|states|events|exchange|buffer)"
+    r"|server/|app/|verify/|sasl/scram_server|testing/(?:scripted|server|asyncio))"
+    r"|tests/(?:core/test_(?:server|config|limits|states|events|exchange|buffer)"
+    r"|server/|app/|verify/|transcripts/(?:server|attacks)/)"
+)
+_CLIENT_FILES = re.compile(
+    r"src/smtpx/(?:core/client|client/|sasl/scram_client|net/(?:races|proxies|blocking)"
+    r"|testing/(?:script_server|client))"
+    r"|tests/(?:core/test_client|client/|transcripts/client/|net/test_(?:races|proxies))"
+)
 
 _MONTHS = (
     "January|February|March|April|May|June|July|August|September|October|November"
@@ -159,29 +183,110 @@ def all_mistakes() -> list[str]:
     return mistakes
 
 
-def conformance_page() -> str:
-    """Make the page: for each RFC and section, which files keep it and test it."""
-    index = read_index()
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What either end does of an RFC, in one of `WORDS`, and a test of it."""
+
+    rfc: int
+    server: str
+    client: str
+    test: str
+    note: str
+
+
+def read_status(path: Path = STATUS) -> list[Status]:
+    """Read what the ends do."""
+    rows = (row.split("\t") for row in path.read_text(encoding="utf-8").splitlines())
+    return [Status(int(rfc), *rest) for rfc, *rest in rows]
+
+
+def status_mistakes(statuses: Sequence[Status], cited: set[int]) -> Iterator[str]:
+    """Say what is wrong with the statuses.
+
+    Args:
+        statuses: of all RFCs, in order.
+        cited: what the library cites.
+    """
+    listed = [status.rfc for status in statuses]
+    if listed != sorted(set(listed)):
+        yield f"{STATUS.name}: not in order, or one twice"
+    for rfc in sorted(cited - set(listed)):
+        yield f"RFC {rfc} has no row in {STATUS.name}: say what each end does of it"
+    for rfc in sorted(set(listed) - cited):
+        yield f"{STATUS.name}: nothing cites RFC {rfc} any more"
+    for status in statuses:
+        if not {status.server, status.client} <= WORDS.keys():
+            yield f"{STATUS.name}: RFC {status.rfc} has another word than there are"
+        if not (ROOT / status.test).is_file():
+            yield f"{STATUS.name}: RFC {status.rfc}: there is no {status.test}"
+
+
+def _find_places() -> dict[int, dict[str, set[str]]]:
+    """Find what is cited where: RFC, section, paths."""
     places: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for path in source_files("src", "tests"):
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
-        for citation in find_citations(text, str(path.relative_to(ROOT))):
+        for citation in find_citations(text, path.relative_to(ROOT).as_posix()):
             places[citation.rfc][citation.section].add(citation.path)
-    parts = [
-        "# Where each rule is kept\n\n"
-        "Written by `make docs` from the citations in the code and the tests.\n"
-    ]
+    return places
+
+
+def library_rfcs() -> set[int]:
+    """Return the RFCs that the library itself cites."""
+    return {
+        rfc
+        for rfc, sections in _find_places().items()
+        if any(path.startswith("src") for paths in sections.values() for path in paths)
+    }
+
+
+def conformance_page() -> str:
+    """Make the page: what each end does of an RFC, and where each section is kept."""
+    index = read_index()
+    places = _find_places()
+    parts = [_INTRODUCTION, *(f"- *{word}*: {WORDS[word]}\n" for word in WORDS)]
+    parts.append("\n| RFC | what | server | client | test |\n|---|---|---|---|---|\n")
+    for one in read_status():
+        title = index.get(one.rfc, {}).get("", "")
+        what = f"{title}: {one.note}" if title else one.note
+        parts.append(
+            f"| {one.rfc} | {what} | {one.server} | {one.client} | `{one.test}` |\n"
+        )
     for rfc in sorted(places):
         titles = index.get(rfc, {})
         heading = f"RFC {rfc}" + (f": {titles['']}" if titles else "")
         parts.append(
-            f"\n## {heading}\n\n| section | kept in | tested in |\n|---|---|---|\n"
+            f"\n## {heading}\n\n| section | server | client | kept in | tested in |\n"
+            "|---|---|---|---|---|\n"
         )
         for section in sorted(places[rfc], key=section_key):
             name = f"{section} {titles.get(section, '')}".strip() if section else "-"
-            kept, tested = _split(places[rfc][section])
-            parts.append(f"| {name} | {_code(kept)} | {_code(tested)} |\n")
+            paths = places[rfc][section]
+            kept, tested = _split(paths)
+            server, client = (
+                _state(paths, of) for of in (_CLIENT_FILES, _SERVER_FILES)
+            )
+            parts.append(
+                f"| {name} | {server} | {client} | {_code(kept)} | {_code(tested)} |\n"
+            )
     return "".join(parts)
+
+
+_INTRODUCTION = """\
+# Conformance
+
+Written by `make docs` from the citations in the code and the tests, and from
+`tools/rfc_status.tsv`, which says what each end does of an RFC:
+
+"""
+
+
+def _state(paths: set[str], others: re.Pattern[str]) -> str:
+    """Say whether an end keeps a section, and whether a test of that end says so."""
+    own = {path for path in paths if others.match(path) is None}
+    if any(path.startswith("tests") for path in own):
+        return "tested"
+    return "kept" if own else ""
 
 
 def _split(paths: set[str]) -> tuple[list[str], list[str]]:
@@ -205,7 +310,7 @@ def main() -> int:
         return 0
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(conformance_page(), encoding="utf-8")
-    mistakes = all_mistakes()
+    mistakes = [*all_mistakes(), *status_mistakes(read_status(), library_rfcs())]
     sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
     return 1 if mistakes else 0
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from smtpx.wire.extensions import EXTENSIONS
 from tools import rfc
 
 INDEX = {5321: {"": "Simple Mail Transfer Protocol", "4.2": "SMTP Replies", "D": "x"}}
@@ -16,6 +20,34 @@ def test_every_citation_names_a_section_that_exists() -> None:
 def test_the_conformance_page_is_current() -> None:
     page = rfc.PAGE.read_text(encoding="utf-8")
     assert page == rfc.conformance_page(), "run `make docs`"
+
+
+def test_every_rfc_has_a_status_at_each_end() -> None:
+    assert list(rfc.status_mistakes(rfc.read_status(), rfc.library_rfcs())) == []
+
+
+def test_every_extension_and_mechanism_has_a_status() -> None:
+    numbers = {status.rfc for status in rfc.read_status()}
+    extensions = {row.rfc for row in EXTENSIONS if row.rfc.startswith("RFC ")}
+    assert {int(name.removeprefix("RFC ")) for name in extensions} <= numbers
+    assert {2195, 4422, 4505, 4616, 5802, 7628, 7677} <= numbers
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"rfc": 7}, "RFC 5321 has no row"),
+        ({"rfc": 7}, "nothing cites RFC 7 any more"),
+        ({"server": "maybe"}, "another word"),
+        ({"test": "tests/nope.py"}, "there is no tests/nope.py"),
+    ],
+)
+def test_wrong_statuses_are_found(changes: dict[str, Any], why: str) -> None:
+    right = rfc.Status(5321, "always", "-", "tests/test_errors.py", "SMTP")
+    assert list(rfc.status_mistakes([right], {5321})) == []
+    found = " ".join(rfc.status_mistakes([replace(right, **changes)], {5321}))
+    assert why in found
+    assert "not in order" in " ".join(rfc.status_mistakes([right, right], {5321}))
 
 
 def cite(text: str) -> str:
