@@ -1,8 +1,8 @@
 """A server in several processes, for the tests of workers.
 
-Run as ``farm.py FOLDER COUNT [GRACE]``. It says where it listens and who serves. Each
-message is appended to FOLDER/messages before it is acknowledged. While FOLDER/broken
-is there, no worker begins to serve.
+Run as ``farm.py FOLDER COUNT GRACE LINGER``. It says where it listens, and who serves.
+Each message is appended to FOLDER/messages before it is acknowledged. While there is
+FOLDER/broken, no worker begins to serve.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Store(Session):
         return Reply(250, "2.0.0", f"{os.getpid()}")
 
 
-def make_server(folder: Path, listeners: Sequence[Listener]) -> Server:
+def make_server(folder: Path, linger: float, listeners: Sequence[Listener]) -> Server:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     if (folder / "broken").exists():
         raise RuntimeError("broken on purpose")
@@ -56,15 +56,14 @@ def make_server(folder: Path, listeners: Sequence[Listener]) -> Server:
     options = ServerOptions(
         hostname="mx.test",
         tls=ServerTLS(pem) if pem.exists() else None,
-        # Clients that are told to go take no notice here.
-        timeouts=ServerTimeouts(linger=0.5),
+        timeouts=ServerTimeouts(linger=linger),
     )
     return Server(Store, listeners, options=options)
 
 
 def main() -> None:
     folder, count = Path(sys.argv[1]), int(sys.argv[2])
-    grace = float(sys.argv[3]) if len(sys.argv) > 3 else 10.0
+    grace, linger = float(sys.argv[3]), float(sys.argv[4])
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 
     def tell(addresses: tuple[str, ...]) -> None:
@@ -76,7 +75,7 @@ def main() -> None:
         Listener(f"unix:{folder / 'smtp'}", mode=0o600),
     ]
     supervisor = Supervisor(
-        functools.partial(make_server, folder),
+        functools.partial(make_server, folder, linger),
         addresses,
         workers=count,
         grace=grace,

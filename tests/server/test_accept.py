@@ -27,7 +27,9 @@ HALF_A_HANDSHAKE = b"\x16\x03\x01\x02\x00\x01\x00"
 
 
 def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    # On a busy machine asyncio's debug mode complains of what took long.
+    return [line for line in said if not line.startswith("Executing <")]
 
 
 def raw_client(server: Server) -> socket.socket:
@@ -125,7 +127,9 @@ def test_a_handshake_may_end_in_a_shutdown(
             await settle(lambda: 0)
             assert not stopping.done()
             await peer.start_tls(certificates.client)
-            assert (await peer.rest()).startswith(b"421 4.3.2 ")
+            assert await peer.rest() == (
+                b"220 mx.test ESMTP smtpx\r\n421 4.3.2 server is shutting down\r\n"
+            )
             await peer.close()
             await stopping
 

@@ -70,12 +70,15 @@ class Client:
 class Farm:
     """A supervisor in a process of its own."""
 
-    def __init__(self, folder: Path, count: int, grace: float = 10.0) -> None:
+    def __init__(
+        self, folder: Path, count: int, grace: float = 10.0, linger: float = 0.5
+    ) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-X", "dev", "-W", "error"),
                 *("-m", "tests.server.farm", str(folder), str(count), str(grace)),
+                str(linger),
             ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -303,7 +306,7 @@ def test_nobody_in_the_queue_is_reset_at_the_end(start: StartFarm) -> None:
 def test_a_supervisor_in_a_thread(tmp_path: Path) -> None:
     serving = threading.Event()
     supervisor = Supervisor(
-        functools.partial(farm.make_server, tmp_path),
+        functools.partial(farm.make_server, tmp_path, 1.0),
         "127.0.0.1:0",
         workers=1,
         uvloop=False,
@@ -330,7 +333,7 @@ def test_a_supervisor_in_a_thread(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be() -> None:
-    make_server = functools.partial(farm.make_server, Path())
+    make_server = functools.partial(farm.make_server, Path(), 1.0)
     with pytest.raises(ValueError, match="there must be a worker, not 0"):
         Supervisor(make_server, "127.0.0.1:0", workers=0)
     with pytest.raises(ValueError, match="needs an address"):

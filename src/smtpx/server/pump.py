@@ -292,8 +292,6 @@ class Pump(asyncio.Protocol):
         info = self.info
         info.tls = tls_info(transport)
         refusal = self._refusal
-        if self._is_draining:
-            refusal = replies.SHUTTING_DOWN
         if not self._open_session():
             refusal = LOCAL_TROUBLE
         write = self._options.wire_log
@@ -390,6 +388,8 @@ class Pump(asyncio.Protocol):
 
     def drain(self) -> None:
         """End the session with 421 4.3.2 as soon as no transaction is under way."""
+        # One that is not made yet is greeted, and then told so: smtp-source takes no
+        # notice of a greeting with 421.
         self._is_draining = True
         if self.is_made and not self._is_pumping:
             self._advance()

@@ -5,7 +5,7 @@ Each worker is a process that gets the same sockets, and serves whom it accepts.
 the kernel has connected waits in the queue of a socket that outlives every worker, so a
 worker that goes takes no client with it: with SO_REUSEPORT each would have a queue of
 its own, which is reset when it goes. The price is that a client may wake more than one
-worker; docs/explanation/performance.md has the figure.
+worker.
 
 Workers are started anew (``spawn``), not forked: a fork copies whatever other threads
 hold locked at the moment, which Python 3.12 warns of, and goes on with the code and the
