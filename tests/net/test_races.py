@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from smtpx.net import aio_races, races
+from smtpx.net import aio, aio_races, blocking, races
 from smtpx.net.addresses import Endpoint
 
 Connect = Callable[..., socket.socket]
@@ -130,6 +130,31 @@ def test_a_local_address_that_is_not_ours(connect: Connect) -> None:
 def test_without_a_limit(connect: Connect) -> None:
     with listening() as alive, connect([alive], timeout=None) as sock:
         assert sock.getpeername() == alive.address
+
+
+@pytest.mark.parametrize("factory", [None, uvloop.new_event_loop])
+def test_small_writes_do_not_wait_for_each_other(
+    factory: Callable[[], asyncio.AbstractEventLoop] | None,
+) -> None:
+    """With Nagle's algorithm a second one would wait for an acknowledgement, 40 ms."""
+
+    def is_at_once(sock: socket.socket) -> bool:
+        return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    async def main() -> None:
+        with listening() as alive:
+            host, port = alive.address
+            channel = await aio.connect_tcp(host, port, timeout=20)
+            assert channel._transport is not None
+            assert is_at_once(channel._transport.get_extra_info("socket"))
+            await channel.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+    with listening() as alive:
+        channel = blocking.connect_tcp(*alive.address, timeout=20)
+        assert is_at_once(channel._socket)
+        channel.abort()
 
 
 def test_a_cancelled_race_leaves_no_attempt(connect: Connect) -> None:
