@@ -944,6 +944,7 @@ def test_lmtp_statuses_that_came_before_the_end_count() -> None:
     )
     assert [one.recipient for one in outcomes[0].accepted] == ["a@b.test"]
     assert [one.recipient for one in outcomes[0].unknown] == ["b@b.test"]
+    assert [one.is_unknown for one in outcomes[0].recipients] == [False, True]
     assert outcomes[0].delivery is DELIVERED
     assert isinstance(outcomes[0].error, ConnectionLost)
     assert error is None

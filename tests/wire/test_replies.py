@@ -585,3 +585,34 @@ def test_named_replies_fit_a_line_and_have_enhanced_codes() -> None:
 def test_codes_of_named_replies(name: str, codes: str) -> None:
     reply = named_replies()[name]
     assert f"{reply.code} {reply.enhanced}" == codes
+
+
+def test_what_a_lenient_decoder_took_is_not_known_to_a_strict_one() -> None:
+    lenient = ReplyDecoder(is_lenient=True)
+    lenient.feed(b"250 only with a bare LF\n")
+    assert lenient.next_reply() is not None
+    strict = ReplyDecoder()
+    strict.feed(b"250 only with a bare LF\n")
+    with pytest.raises(BadReply, match="bare LF"):
+        strict.next_reply()
+
+
+def test_replies_that_are_known_are_bounded() -> None:
+    decoder = ReplyDecoder()
+    for number in range(1000):
+        decoder.feed(b"250 queued as %d\r\n" % number)
+        reply = decoder.next_reply()
+        assert reply is not None
+        assert reply.text == f"queued as {number}"
+        assert len(replies._WHOLE_REPLIES) <= 256
+
+
+def test_a_known_reply_is_no_way_around_a_limit() -> None:
+    line = b"250 " + b"x" * 100 + b"\r\n"
+    decoder = ReplyDecoder()
+    decoder.feed(line * 2)
+    assert decoder.next_reply() is decoder.next_reply() is not None
+    narrow = ReplyDecoder(ReplyLimits(max_line_octets=50))
+    narrow.feed(line)
+    with pytest.raises(BadReply, match="over 50 octets"):
+        narrow.next_reply()
