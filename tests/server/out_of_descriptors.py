@@ -11,6 +11,7 @@ import sys
 
 import uvloop
 
+from smtpx.server import accept
 from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
 from smtpx.server.session import Session
@@ -44,6 +45,8 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
+    # So that it is the end of a connection that makes room, and not time.
+    accept.RETRY_SECONDS = 3_600.0  # type: ignore[misc]
     factory = uvloop.new_event_loop if sys.argv[1] == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
