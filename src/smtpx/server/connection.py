@@ -35,7 +35,8 @@ from smtpx.sasl.mechanism import DescribeSession
 from smtpx.server.body import Body
 from smtpx.server.ends import tls_info
 from smtpx.server.proxied import become, is_private
-from smtpx.server.pump import LOCAL_TROUBLE, Pump, logger
+from smtpx.server.pump import LOCAL_TROUBLE, Pump
+from smtpx.server.pump_base import logger
 from smtpx.server.questions import describe_session, question_call
 from smtpx.server.session import Session, Statuses
 from smtpx.server.work import (

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from smtpx.server.body import Body
-    from smtpx.server.pump import Host
+    from smtpx.server.host import Host
     from smtpx.wire.envelope import Envelope
     from smtpx.wire.replies import Reply
 

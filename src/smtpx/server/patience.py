@@ -16,15 +16,15 @@ from smtpx.core.events import AuthRefused, CommandRefused
 from smtpx.core.states import ServerState
 from smtpx.server.connection import Connection
 from smtpx.server.observed import ObservedConnection
-from smtpx.server.pump import logger
+from smtpx.server.pump_base import logger
 from smtpx.server.work import Work
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
     import asyncio
 
+    from smtpx.server.host import Host
     from smtpx.server.options import ServerOptions, ServerTimeouts
-    from smtpx.server.pump import Host
     from smtpx.server.watchdog import Deadline
 
 __all__ = ["PatientConnection", "connection_class"]

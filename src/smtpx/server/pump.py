@@ -15,69 +15,27 @@ lags, when commands pile up behind a hook, or when the client does not read its 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 import sys
-import types
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from smtpx.core.events import (
-    Authenticated,
-    AuthRefused,
-    BodyReceived,
-    CommandAnswered,
-    CommandRefused,
-    HelloReceived,
-    MailReceived,
-    MessageAborted,
-    MessageComplete,
-)
-from smtpx.core.server import ServerMachine
 from smtpx.core.states import ServerState
 from smtpx.core.trace import WireLog
-from smtpx.errors import MessageAborted as MessageCutOff
-from smtpx.errors import Refuse
-from smtpx.server.body import Body
 from smtpx.server.ends import describe_connection, tls_info
-from smtpx.server.guards import UNGUARDED, Guarded
 from smtpx.server.proxied import come_through, is_private
-from smtpx.server.session import ConnectionInfo, Session
-from smtpx.server.watchdog import Deadline, Watchdog
-from smtpx.server.work import (
-    CLOSED,
-    DELIVER,
-    RESET,
-    Closed,
-    HookCall,
-    Reset,
-    Work,
-    overridden_by,
-)
+from smtpx.server.pump_base import EVENT_BUDGET, logger
+from smtpx.server.pump_hooks import TELLING, PumpHooks, Suspended
+from smtpx.server.work import CLOSED, DELIVER, RESET, Closed, Reset, Work
 from smtpx.wire import replies
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Awaitable, Callable, Generator, Mapping
+    from collections.abc import Callable
 
-    from smtpx.core.config import ServerConfig
-    from smtpx.server.options import ServerOptions, ServerTimeouts
-    from smtpx.server.proxied import Gateways
+    from smtpx.server.options import ServerTimeouts
+    from smtpx.server.watchdog import Deadline
     from smtpx.wire.preamble import ProxyHeader
 
-__all__ = ["Host", "Pump", "logger"]
-
-logger = logging.getLogger("smtpx.server")
-
-#: How many events one connection may handle before its neighbours have a turn. About
-#: one millisecond of work.
-EVENT_BUDGET: Final = 100
-
-#: Commands held behind a hook that is under way before reading pauses.
-MAX_COMMAND_BACKLOG: Final = 65_536
-
-# A member takes four times as long to look up in its class (CPython 3.11).
-_CLOSED: Final = ServerState.CLOSED
+__all__ = ["LOCAL_TROUBLE", "Pump"]
 
 #: How often a hook is told that its connection is gone and its time over.
 MAX_CANCELLATIONS: Final = 2
@@ -86,156 +44,10 @@ LOCAL_TROUBLE: Final = Reply(421, "4.3.0", "local error; connect again later")
 _SESSION_TOO_LONG: Final = Reply(421, "4.4.2", "session too long; connect again")
 
 
-# What a client tells in these is a fact about its connection, if it was granted.
-_TELLING: Final = frozenset({HelloReceived, MailReceived, Authenticated})
+class Pump(PumpHooks):
+    """Drives one session; see ``Connection``."""
 
-
-class _Suspended:
-    """A hook that waits for something.
-
-    Attributes:
-        steps: the rest of it.
-        awaited: what it yielded to the task.
-    """
-
-    __slots__ = ("awaited", "steps")
-
-    def __init__(self, steps: Generator[Any, Any, Any], awaited: object) -> None:
-        self.steps = steps
-        self.awaited = awaited
-
-
-class Host(Protocol):
-    """What a connection needs of the server that it belongs to."""
-
-    hostname: str
-    options: ServerOptions
-    session_factory: Callable[[ConnectionInfo], Session]
-    tls: ssl.SSLContext | None
-    gateways: Gateways
-
-    def config_for(self, session: type[Session]) -> ServerConfig:
-        """Return the settings of the machine for sessions of this class."""
-        ...
-
-    def opened(self, connection: Pump) -> Reply | None:
-        """Take note of a connection; return a reply to turn it away with."""
-        ...
-
-    def moved(self, connection: Pump) -> Reply | None:
-        """Take note that it is another client's; return a reply to turn it away."""
-        ...
-
-    def guarded(self, info: ConnectionInfo) -> Guarded:
-        """Return what guards change for a client."""
-        ...
-
-    def needs_no_tls(self, info: ConnectionInfo) -> bool:
-        """Tell whether a client may do anything in plaintext."""
-        ...
-
-    def is_trusted(self, info: ConnectionInfo) -> bool:
-        """Tell whether nothing guards against a client."""
-        ...
-
-    def ended(self, connection: Pump) -> None:
-        """Take note that it is gone."""
-        ...
-
-
-class Pump(asyncio.Protocol):
-    """Drives one session; see ``Connection``.
-
-    Args:
-        host: the server.
-        loop: that it runs on.
-
-    Attributes:
-        info: facts about the connection, from ``accepted`` on.
-        awaits_header: whether a PROXY header has to come first.
-        is_made: whether it was handed to us, after the handshake of implicit TLS.
-        handshake: the task that does that handshake, as long as it does.
-    """
-
-    __slots__ = (
-        "_body",
-        "_calls",
-        "_context",
-        "_end_reason",
-        "_ended_transactions",
-        "_guarded",
-        "_hook_cancellations",
-        "_hook_since",
-        "_host",
-        "_is_abandoned",
-        "_is_aborted",
-        "_is_clean_end",
-        "_is_delivering",
-        "_is_draining",
-        "_is_eof",
-        "_is_in_handshake",
-        "_is_lost",
-        "_is_over",
-        "_is_pumping",
-        "_is_read_paused",
-        "_is_write_paused",
-        "_last_activity",
-        "_last_octets",
-        "_linger_until",
-        "_loop",
-        "_machine",
-        "_options",
-        "_overridden",
-        "_refusal",
-        "_session",
-        "_started",
-        "_task",
-        "_transport",
-        "_wakeup",
-        "_watchdog",
-        "awaits_header",
-        "handshake",
-        "info",
-        "is_made",
-    )
-
-    _MACHINE: ClassVar[type[ServerMachine]] = ServerMachine
-    _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], Work | None]]]
-    _CALLERS: ClassVar[Mapping[type, Callable[[Any, Any], Awaitable[None]]]]
-
-    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
-        self._host = host
-        self._loop = loop
-        self._options = host.options
-        self._body: Body | None = None
-        self._is_delivering = False
-        self._is_pumping = False
-        self._task: asyncio.Task[None] | None = None
-        self._wakeup: asyncio.Future[Work | None] | None = None
-        self._is_write_paused = False
-        self._is_read_paused = False
-        self._is_draining = False
-        self._is_eof = False
-        self._is_lost = False
-        self._is_over = False
-        self._is_clean_end = False
-        self._ended_transactions = 0
-        self._end_reason: str | None = None
-        self._linger_until: float | None = None
-        self._hook_since: float | None = None
-        self._is_in_handshake = False
-        # What a hook sets, those after it see, whatever task they run in.
-        self._context = contextvars.copy_context()
-        self._hook_cancellations = 0
-        self._is_aborted = False
-        self._is_abandoned = False
-        self._guarded = UNGUARDED
-        self._calls = UNGUARDED.calls
-        self.awaits_header = False
-        self.is_made = False
-        self.handshake: asyncio.Task[object] | None = None
-        self._refusal: Reply | None = None
-        self._watchdog = Watchdog(loop, host.options.timeouts, self._deadline)
+    __slots__ = ()
 
     # ------------------------------------------------------- called by what accepts it
 
@@ -543,10 +355,10 @@ class Pump(asyncio.Protocol):
                     await self._CALLERS[kind](self, work)
                 elif self._machine.is_waiting:
                     reply = self._begin(call, work)
-                    if isinstance(reply, _Suspended):
+                    if isinstance(reply, Suspended):
                         reply = await self._go_on(reply)
                     self._answer(reply)
-                    if kind in _TELLING:
+                    if kind in TELLING:
                         self._update_info()
                 budget -= 1
                 if not budget:
@@ -568,191 +380,6 @@ class Pump(asyncio.Protocol):
             self._is_pumping = False
         if self._is_read_paused:
             self._adjust_reading()
-
-    def _flush(self) -> None:
-        """Send what is to be sent; after the last reply, close."""
-        data = self._machine.data_to_send()
-        if data and not self._is_lost:
-            self._last_activity = self._loop.time()
-            self._transport.write(data)
-        if (
-            self._machine.state is _CLOSED
-            and self._linger_until is None
-            and not self._is_delivering
-        ):
-            self._close_transport()
-
-    def _close_transport(self) -> None:
-        """Close so that the last reply arrives.
-
-        A socket closed with input unread is reset, and the reset destroys what the
-        client did not read yet; so after a reply the client may not expect, only our
-        direction is closed, and its own is drained for a while.
-        """
-        self._linger_until = self._loop.time() + self._options.timeouts.linger
-        transport = self._transport
-        if self._is_lost:
-            return
-        if self._is_clean_end or self._is_eof or not transport.can_write_eof():
-            transport.close()
-        else:
-            try:
-                transport.write_eof()
-            except OSError:
-                # The client has reset the connection, and nobody told us yet.
-                transport.abort()
-        self._watchdog.arm()
-
-    def _adjust_reading(self) -> None:
-        """Read only as much as somebody takes."""
-        body = self._body
-        is_behind = (
-            self._is_write_paused
-            or self._machine.buffered > MAX_COMMAND_BACKLOG
-            or (
-                body is not None
-                and not body.is_ended
-                and body.buffered > self._options.read_ahead_octets
-            )
-        )
-        if is_behind is self._is_read_paused or self._is_lost:
-            return
-        self._is_read_paused = is_behind
-        if is_behind:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
-
-    # ------------------------------------------------------------------ calling hooks
-
-    def _begin(self, call: HookCall, work: object) -> Reply | _Suspended | None:
-        """Run a hook up to its first suspension, or to its end.
-
-        Most hooks do not suspend: these cost neither a coroutine nor a generator
-        more, which is half a microsecond at every command.
-
-        Returns:
-            The answer for the client, whatever the hook does; or what to ``await``
-            for it by ``_go_on``.
-        """
-        try:
-            steps = call(self._session, work).__await__()
-            awaited = next(steps)
-        except StopIteration as finished:
-            reply = finished.value
-        except (Exception, asyncio.CancelledError) as error:
-            return self._reply_to_failure(error)
-        else:
-            return _Suspended(steps, awaited)
-        if reply is None or isinstance(reply, Reply):
-            return reply
-        return self._replace_answer(reply)
-
-    @types.coroutine
-    def _go_on(self, hook: _Suspended) -> Generator[Any, Any, Reply | None]:
-        """Run a hook to its end.
-
-        When it suspends, the replies before it leave at once: a client that pipelined
-        must not wait for the slowest hook to see the first reply. What the hook yields
-        is handed on to the task untouched.
-        """
-        steps, awaited = hook.steps, hook.awaited
-        try:
-            self._start_clock()
-            while True:
-                self._flush()
-                self._adjust_reading()
-                try:
-                    sent = yield awaited
-                except GeneratorExit:
-                    steps.close()
-                    raise
-                except BaseException as error:
-                    awaited = steps.throw(error)
-                else:
-                    awaited = steps.send(sent)
-        except StopIteration as finished:
-            reply = finished.value
-        except (Exception, asyncio.CancelledError) as error:
-            reply = self._reply_to_failure(error)
-        finally:
-            self._hook_since = None
-        if self._hook_cancellations:
-            self._forget_cancellations()
-        if reply is None or isinstance(reply, Reply):
-            return reply
-        return self._replace_answer(reply)
-
-    async def _ask(self, call: HookCall, work: object) -> Reply | None:
-        """Run a hook; whatever it does, there is an answer for the client."""
-        begun = self._begin(call, work)
-        return await self._go_on(begun) if isinstance(begun, _Suspended) else begun
-
-    def _replace_answer(self, answer: object) -> Reply:
-        self._report(f"a hook returned {answer!r}, no Reply")
-        return replies.LOCAL_ERROR
-
-    def _forget_cancellations(self) -> None:
-        """A hook is done with: what the next one awaits may be cancelled by others."""
-        task = asyncio.current_task()
-        while self._hook_cancellations:
-            self._hook_cancellations -= 1
-            if task is not None:
-                task.uncancel()
-
-    def _start_clock(self) -> None:
-        """Measure the time of a hook that did not return at once."""
-        self._hook_since = self._loop.time()
-        if self._is_aborted:
-            # It cleans up; it has less time for that than the timer's next look.
-            self._watchdog.arm()
-
-    def _reply_to_failure(self, error: BaseException) -> Reply:
-        """Turn what a hook raised into a reply; log it unless it is a refusal."""
-        if isinstance(error, Refuse):
-            return Reply(error.code, error.enhanced, error.text)
-        if isinstance(error, MessageCutOff) and self._is_body_aborted():
-            return replies.LOCAL_ERROR  # nobody is there to hear it
-        if isinstance(error, asyncio.CancelledError):
-            if self._hook_cancellations:
-                return replies.LOCAL_ERROR
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                # Somebody else wants this task to end, as when the loop is closed.
-                raise error
-        self._report("a hook raised", error)
-        return replies.LOCAL_ERROR
-
-    def _report(self, text: str, error: BaseException | None = None) -> None:
-        """Log a fault of this end."""
-        logger.error("%s: %s", self.info.id, text, exc_info=error)
-
-    def _is_body_aborted(self) -> bool:
-        return self._body is not None and self._body.is_aborted
-
-    def _answer(self, reply: Reply | None) -> Reply | None:
-        """Give the machine an answer, unless the session ended meanwhile.
-
-        Returns:
-            The answer that it took: another one if it could not take this.
-        """
-        machine = self._machine
-        if not machine.is_waiting:
-            return reply
-        try:
-            machine.answer(reply)
-        except ValueError as error:
-            self._report("a hook answered out of place", error)
-            reply = replies.LOCAL_ERROR
-            machine.answer(reply)
-        return reply
-
-    def _update_info(self) -> None:
-        info, machine = self.info, self._machine
-        info.hello_name = machine.hello_name
-        info.is_extended = machine.is_extended
-        info.identity = machine.identity
-        info.envelope = machine.envelope
 
     # ------------------------------------------------------------------- time
 
@@ -820,80 +447,6 @@ class Pump(asyncio.Protocol):
         )
         self._is_abandoned = True
         self._finish()
-
-    # ------------------------------------------------------------ the message
-
-    def _feed_body(self) -> None:
-        """Pass octets on to the handler that runs, up to the end of its message."""
-        body = self._body
-        machine = self._machine
-        if body is None or body.is_ended:
-            return
-        budget = EVENT_BUDGET
-        while not body.is_ended and (event := machine.next_event()) is not None:
-            if isinstance(event, BodyReceived):
-                body.feed(event.data)
-            elif isinstance(event, MessageComplete):
-                body.finish()
-                if self._hook_since is not None:
-                    # Its time begins with the last octet that it had to wait for.
-                    self._hook_since = self._loop.time()
-            elif isinstance(event, MessageAborted):
-                logger.info("%s: message aborted: %s", self.info.id, event.reason)
-                body.abort(event.reason)
-            elif isinstance(event, CommandRefused):
-                self._log_refused(event)
-            budget -= 1
-            if not budget:
-                self._loop.call_soon(self._feed_on)
-                break
-        self._flush()
-
-    def _feed_on(self) -> None:
-        """Go on where the budget ended."""
-        if self._is_delivering:
-            self._feed_body()
-            self._adjust_reading()
-
-    def _body_taken(self) -> None:
-        """The handler took a block of its message: it is alive, and has room."""
-        self._last_activity = self._loop.time()
-        if self._hook_since is not None:
-            self._hook_since = self._last_activity
-        if self._is_read_paused:
-            self._adjust_reading()
-
-    def _note_answered(self, event: CommandAnswered) -> None:
-        """The machine did it all; but it was an event, which the budget counts."""
-
-    def _log_refused(self, event: CommandRefused) -> None:
-        logger.debug("%s: %s: %s", self.info.id, event.reply, event.command)
-
-    def _log_auth_refused(self, event: AuthRefused) -> None:
-        logger.debug("%s: %s: AUTH %s", self.info.id, event.reply, event.mechanism)
-
-    def _config_now(self) -> ServerConfig:
-        """Return the settings for this session and its client."""
-        verbs = self._host.gateways.verbs_of(self.info)
-        config = self._host.config_for(type(self._session)).for_gateway(verbs)
-        return config.without_tls if self._host.needs_no_tls(self.info) else config
-
-    def _open_session(self) -> bool:
-        """Make a session object; without one the client has to be turned away."""
-        is_made = True
-        try:
-            session = self._host.session_factory(self.info)
-            overridden = overridden_by(type(session))
-        except Exception as error:
-            self._report("no session could be made", error)
-            session, is_made = Session(self.info), False
-            overridden = overridden_by(Session)
-        # For this client: a gateway may have told who it is.
-        self._guarded = guarded = self._host.guarded(self.info)
-        self._calls = guarded.calls
-        self._session = session
-        self._overridden = overridden | guarded.kinds if guarded.kinds else overridden
-        return is_made
 
 
 def _writer(write: Callable[[str, str], None], session: str) -> Callable[[str], None]:
