@@ -1,4 +1,4 @@
-"""What a connection needs of the server that it belongs to."""
+"""What a connection and the server that it belongs to need of one another."""
 
 from __future__ import annotations
 
@@ -12,15 +12,38 @@ if TYPE_CHECKING:
     from smtpx.server.guards import Guarded
     from smtpx.server.options import ServerOptions
     from smtpx.server.proxied import Gateways
-    from smtpx.server.pump import Pump
     from smtpx.server.session import ConnectionInfo, Session
     from smtpx.wire.replies import Reply
 
-__all__ = ["Host"]
+__all__ = ["Guest", "Host"]
+
+
+class Guest(Protocol):
+    """What a server needs of a connection: to count it, and to end it.
+
+    Attributes:
+        info: facts about it.
+        awaits_header: whether a PROXY header has to tell whose it is.
+    """
+
+    info: ConnectionInfo
+    awaits_header: bool
+
+    def __hash__(self) -> int:
+        """Hash by identity."""
+        ...
+
+    def drain(self) -> None:
+        """End the session as soon as no transaction is under way."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        ...
 
 
 class Host(Protocol):
-    """What a connection needs of the server that it belongs to."""
+    """What a connection and the server that it belongs to need of one another."""
 
     hostname: str
     options: ServerOptions
@@ -32,11 +55,11 @@ class Host(Protocol):
         """Return the settings of the machine for sessions of this class."""
         ...
 
-    def opened(self, connection: Pump) -> Reply | None:
+    def opened(self, connection: Guest) -> Reply | None:
         """Take note of a connection; return a reply to turn it away with."""
         ...
 
-    def moved(self, connection: Pump) -> Reply | None:
+    def moved(self, connection: Guest) -> Reply | None:
         """Take note that it is another client's; return a reply to turn it away."""
         ...
 
@@ -52,6 +75,6 @@ class Host(Protocol):
         """Tell whether nothing guards against a client."""
         ...
 
-    def ended(self, connection: Pump) -> None:
+    def ended(self, connection: Guest) -> None:
         """Take note that it is gone."""
         ...

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Self
 from smtpx.net.certificates import ServerTLS
 from smtpx.server.counts import ConnectionCounts
 from smtpx.server.guards import close_guards
+from smtpx.server.host import Guest
 from smtpx.server.options import ServerOptions
 from smtpx.server.post import Post
-from smtpx.server.pump import Pump
 from smtpx.server.session import ConnectionInfo, Session
 from smtpx.server.sockets import Address, Listener, listeners_of
 from smtpx.wire import replies
@@ -79,7 +79,7 @@ class Server:
         self.hostname = self.options.hostname or socket.gethostname()
         self._posts = [Post(self, listener) for listener in listeners]
         self._bound: tuple[tuple[str, Listener], ...] = ()
-        self._connections: set[Pump] = set()
+        self._connections: set[Guest] = set()
         self._counts = ConnectionCounts(self.options)
         self._is_stopping = False
         self._tls_timer: asyncio.TimerHandle | None = None
@@ -251,7 +251,7 @@ class Server:
         """
         return self._posts[0].config_for(session)
 
-    def opened(self, connection: Pump) -> Reply | None:
+    def opened(self, connection: Guest) -> Reply | None:
         """Count a connection; return a reply to turn it away with.
 
         Args:
@@ -270,7 +270,7 @@ class Server:
         """Whether so many are turned away just now that more should get no word."""
         return self._counts.is_crowded
 
-    def moved(self, connection: Pump) -> Reply | None:
+    def moved(self, connection: Guest) -> Reply | None:
         """Count a connection to the client that it is spoken for now.
 
         Args:
@@ -278,7 +278,7 @@ class Server:
         """
         return self._counts.move(connection, connection.info.peer_host)
 
-    def ended(self, connection: Pump) -> None:
+    def ended(self, connection: Guest) -> None:
         """Count a connection no more.
 
         Args:

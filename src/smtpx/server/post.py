@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from smtpx.sasl.mechanism import ServerMechanism
+    from smtpx.server.host import Guest
     from smtpx.server.options import ServerOptions
-    from smtpx.server.pump import Pump
     from smtpx.server.session import ConnectionInfo, Session
     from smtpx.wire.replies import Reply
 
@@ -51,15 +51,15 @@ class Owner(Protocol):
         """Whether so many are turned away that more should get no word."""
         ...
 
-    def opened(self, connection: Pump) -> Reply | None:
+    def opened(self, connection: Guest) -> Reply | None:
         """Take note of a connection; return a reply to turn it away with."""
         ...
 
-    def moved(self, connection: Pump) -> Reply | None:
+    def moved(self, connection: Guest) -> Reply | None:
         """Take note that it is another client's; return a reply to turn it away."""
         ...
 
-    def ended(self, connection: Pump) -> None:
+    def ended(self, connection: Guest) -> None:
         """Take note that it is gone."""
         ...
 
@@ -165,7 +165,7 @@ class Post:
             config = self._configs[session] = self._make_config(session)
         return config
 
-    def ended(self, connection: Pump) -> None:
+    def ended(self, connection: Guest) -> None:
         """Count a connection no more.
 
         Args:
