@@ -15,6 +15,7 @@ import pytest
 
 from smtpx.client.aio import AsyncClient, asend
 from smtpx.client.blocking import Client, send
+from smtpx.client.message import BLOCK_OCTETS
 from smtpx.client.options import Chunking, ClientOptions, Timeouts, TLSMode
 from smtpx.core.limits import Limits
 from smtpx.errors import (
@@ -84,6 +85,22 @@ def test_large_message_arrives_whole(
     with Server(inbox).run_in_thread() as server:
         front.run(scenario)
     assert [one.content == MANY_LINES for one in inbox.received] == [True, True]
+
+
+@pytest.mark.parametrize("before", range(-5, 1))
+def test_dot_line_across_two_writes(front: Front, inbox: Inbox, before: int) -> None:
+    # Whoever writes the text could say commands of his own behind an unstuffed dot.
+    evil = b"\r\n.\r\nMAIL FROM:<evil@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nx"
+    content = b"y" * (BLOCK_OCTETS + before) + evil + b"\r\n"
+    options = ClientOptions(chunking=Chunking.NEVER, long_lines=True)
+
+    async def scenario() -> None:
+        async with front.client(server.addresses[0], options=options) as client:
+            await client.send(content, **BOB)
+
+    with Server(inbox).run_in_thread() as server:
+        front.run(scenario)
+    assert [one.content == content for one in inbox.received] == [True]
 
 
 def test_lmtp_over_a_unix_socket(front: Front, inbox: Inbox, tmp_path: Path) -> None:

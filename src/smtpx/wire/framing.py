@@ -331,8 +331,16 @@ class DotEncoder(LineNormalizer):
         It saves to look again, which takes more time than the stuffing.
 
         Args:
-            data: octets of which `LineNormalizer.encode` would change nothing.
+            data: a block, cut anywhere, of octets of which `LineNormalizer.encode`
+                would change nothing. A CR at the end is held back until the next call:
+                a dot behind the LF that follows it would go unseen, and whoever chose
+                where the line is could end the message there, and add commands.
         """
+        if self._has_cr:
+            data = b"\r" + data
+        self._has_cr = data.endswith(b"\r")
+        if self._has_cr:
+            data = data[:-1]
         is_line_start = self._is_line_start
         if data:
             self._is_line_start = data.endswith(b"\n")
