@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 
 import smtpx
 from smtpx.cli import main
+from tests.cli.processes import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from tests.cli.processes import Serving
 
 
 @dataclass
@@ -168,3 +172,14 @@ def run(
         return Run(code, shown.out, shown.err)
 
     return run
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Serving]]:
+    """Run ``smtpx serve`` as processes."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **how: Any) -> Serving:  # noqa: ANN401
+            return stack.enter_context(serving(*arguments, **how))
+
+        yield start

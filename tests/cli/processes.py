@@ -74,3 +74,18 @@ def serving(
         finally:
             watchdog.cancel()
             process.kill()
+
+
+def send(*arguments: str, password: str = "", content: bytes | None = None) -> str:
+    """Run ``smtpx send``; return its output."""
+    ran = subprocess.run(
+        [*PYTHON, "send", *arguments],
+        input=content,
+        stdin=subprocess.DEVNULL if content is None else None,
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+        env=os.environ | ({"SMTPX_PASSWORD": password} if password else {}),
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.decode()

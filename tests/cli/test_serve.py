@@ -14,8 +14,7 @@ import subprocess
 import sys
 import time
 import types
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -23,41 +22,16 @@ import trustme
 from smtpx.app.passwords import hash_password
 from smtpx.cli.running import parse_listen_url
 from smtpx.server.workers import find_loop
-from tests.cli.processes import PYTHON, SECONDS, Serving, serving
+from tests.cli.processes import PYTHON, SECONDS, Serving, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.cli.conftest import Run
     from tests.cli.processes import Serving
 
 PEOPLE = ["-f", "a@example.com", "-t", "b@example.net"]
-
-
-def send(*arguments: str, password: str = "", content: bytes | None = None) -> str:
-    """Run ``smtpx send``; return its output."""
-    ran = subprocess.run(
-        [*PYTHON, "send", *arguments],
-        input=content,
-        stdin=subprocess.DEVNULL if content is None else None,
-        capture_output=True,
-        timeout=SECONDS,
-        check=False,
-        env=os.environ | ({"SMTPX_PASSWORD": password} if password else {}),
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.decode()
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Serving]]:
-    with ExitStack() as stack:
-
-        def start(*arguments: str, **how: Any) -> Serving:  # noqa: ANN401
-            return stack.enter_context(serving(*arguments, **how))
-
-        yield start
 
 
 @pytest.mark.parametrize("loop", ["--uvloop", "--no-uvloop"])
@@ -381,11 +355,13 @@ def test_no_socket_of_systemd(run: Callable[..., Run]) -> None:
         (["::1:25"], 64, "in brackets"),
         (["ftp://x:1"], 64, "begins with none of smtp://"),
         (["lmtp+unix://relative"], 64, "write lmtp+unix:///path"),
-        (["smtps://127.0.0.1:0"], 64, "smtps:// needs --tls-cert"),
+        (["smtps://127.0.0.1:0"], 64, "port 465 need --tls-cert"),
+        (["127.0.0.1:465"], 64, "port 465 need --tls-cert"),
+        (["smtp+starttls://127.0.0.1:0"], 64, "port 465 need --tls-cert"),
         (["--require-tls"], 64, "need --tls-cert"),
         (["--tls-poll", "5"], 64, "need --tls-cert"),
         (["--tls-key", __file__], 64, "need --tls-cert"),
-        (["--require-auth"], 64, "needs --auth-file"),
+        (["--require-auth"], 64, "need --auth-file"),
         (["--maildir", "a", "--eml", "b"], 64, "choose one"),
         (["--accept", "a b"], 64, "--accept 'a b'"),
         (["--max-size", "-1"], 64, "no size"),

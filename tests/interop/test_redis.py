@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ import pytest
 
 from smtpx.server.limiters import RedisRateLimiter
 from smtpx.server.rates import Decision, Rate
+from tests.cli.processes import serving
 from tests.interop.programs import HOST, START_SECONDS, open_directory
 from tests.interop.redis import Redis, running_redis
 
@@ -202,3 +204,17 @@ def test_a_decision_cut_short_spoils_nothing(redis: Redis) -> None:
         await limiter.close()
 
     asyncio.run(scenario())
+
+
+def test_the_workers_of_the_command_share_it(redis: Redis) -> None:
+    with serving(
+        *("127.0.0.1:0", "--workers", "2", "--unlimited-from", "none"),
+        *("--redis", redis.url, "--redis-policy", "closed"),
+        *("--rate", "connections=3/hour"),
+    ) as it:
+        codes = []
+        for _ in range(12):
+            with socket.create_connection(it.host_and_port) as client:
+                codes.append(client.makefile("rb").read(3))
+        it.stop()
+    assert codes == [b"220"] * 3 + [b"421"] * 9

@@ -158,9 +158,12 @@ def _check(arguments: RelayArguments) -> None:
     except ValueError as error:
         raise click.UsageError(f"UPSTREAM: {error}") from None
     if arguments.tls_cert is None and (
-        arguments.tls_key or arguments.require_tls or kind.is_implicit_tls
+        arguments.tls_key or arguments.require_tls or kind.needs_tls
     ):
-        raise click.UsageError("--tls-key, --require-tls and smtps:// need --tls-cert")
+        raise click.UsageError(
+            "--tls-key, --require-tls, smtps://, smtp+starttls:// and port 465 need "
+            "--tls-cert"
+        )
 
 
 async def _relay(arguments: RelayArguments) -> None:

@@ -39,6 +39,9 @@ __all__ = [
 
 logger = logging.getLogger("smtpx.cli")
 
+# TLS from the start, as `parse_url` takes smtp://host:465 for clients.
+_SUBMISSIONS_PORT: Final = 465
+
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
@@ -48,11 +51,18 @@ class _Kind:
     is_implicit_tls: bool = False
     is_unix: bool = False
     is_inherited: bool = False
+    requires_tls: bool = False
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether nothing goes without a certificate there."""
+        return self.is_implicit_tls or self.requires_tls
 
 
 _KINDS: Final = {
     "smtp": _Kind(),
     "smtps": _Kind(is_implicit_tls=True),
+    "smtp+starttls": _Kind(requires_tls=True),
     "smtp+unix": _Kind(is_unix=True),
     "lmtp": _Kind(is_lmtp=True),
     "lmtp+unix": _Kind(is_lmtp=True, is_unix=True),
@@ -97,9 +107,11 @@ def parse_listen_url(text: str) -> tuple[_Kind, str]:
             raise click.UsageError(f"write {name}:///path/of/the/socket")
         return kind, f"unix:{address}"
     try:
-        parse_address(address.removesuffix("/"))
+        _, port = parse_address(address.removesuffix("/"))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    if port == _SUBMISSIONS_PORT and kind == _KINDS["smtp"]:
+        kind = _KINDS["smtps"]
     return kind, address.removesuffix("/")
 
 
@@ -125,7 +137,12 @@ def listeners_for(urls: Sequence[str]) -> list[Listener]:
                     "FileDescriptorName= in the .socket unit",
                 )
         listeners += [
-            Listener(place, lmtp=kind.is_lmtp, implicit_tls=kind.is_implicit_tls)
+            Listener(
+                place,
+                lmtp=kind.is_lmtp,
+                implicit_tls=kind.is_implicit_tls,
+                require_tls=kind.requires_tls or None,
+            )
             for place in places
         ]
     return listeners
@@ -141,7 +158,8 @@ def announce(listening: Iterable[tuple[str, Listener]]) -> None:
     """
     for address, listener in listening:
         name = "LMTP" if listener.lmtp else "SMTP"
-        tls = " with TLS" if listener.implicit_tls else ""
+        tls = " with STARTTLS" if listener.require_tls else ""
+        tls = " with TLS" if listener.implicit_tls else tls
         click.echo(f"listening on {address} ({name}{tls})")
     sys.stdout.flush()
 

@@ -10,7 +10,10 @@ import click
 from smtpx.cli.options import SectionedCommand, octet_count, section
 from smtpx.cli.running import parse_listen_url
 from smtpx.cli.serving import ServeArguments, run_servers
+from smtpx.cli.values import metrics_address, network, rate_rule, trusted_network
 from smtpx.core.limits import DEFAULT_LIMITS
+from smtpx.server.options import ServerOptions
+from smtpx.server.rate_guard import Counted, CountedBy
 
 __all__ = ["serve"]
 
@@ -18,9 +21,23 @@ _receive = section("Messages")
 _tls = section("TLS")
 _auth = section("Authentication")
 _limits = section("Limits")
+_guards = section("Guards")
+_trust = section("Who is trusted")
+_watch = section("Watching")
 _run = section("Running")
+_count = click.IntRange(min=1)
+# Over two minutes not every client waits.
+_delay = click.FloatRange(min=0, min_open=True, max=120)
 _existing = click.Path(exists=True, dir_okay=False, path_type=Path)
 _folder = click.Path(file_okay=False, path_type=Path)
+
+_DEFAULTS: Final = ServerOptions()
+_NOBODY: Final = "none"
+
+
+def _network_or_none(text: str) -> str:
+    return text if text == _NOBODY else network(text)
+
 
 _OPTIONS: Final = [
     click.argument("addresses", metavar="[ADDRESS]...", nargs=-1),
@@ -69,6 +86,11 @@ _OPTIONS: Final = [
         help="Offer AUTH to its users; `smtpx passwd` makes the lines.",
     ),
     _auth("--require-auth", is_flag=True, help="Take no message without it."),
+    _auth(
+        "--require-tls-for-auth",
+        is_flag=True,
+        help="Take no login without TLS, not even from this machine.",
+    ),
     _limits(
         "--max-size",
         metavar="SIZE",
@@ -80,11 +102,112 @@ _OPTIONS: Final = [
     _limits(
         "--max-recipients",
         metavar="COUNT",
-        type=click.IntRange(min=1),
+        type=_count,
         default=DEFAULT_LIMITS.max_recipients,
         show_default=True,
         help="Of one message.",
     ),
+    _guards(
+        "--max-connections",
+        metavar="COUNT",
+        type=_count,
+        default=_DEFAULTS.max_connections,
+        show_default=True,
+        help="At the same time, in all; each of --workers counts for itself.",
+    ),
+    _guards(
+        "--max-connections-per-ip",
+        metavar="COUNT",
+        type=_count,
+        default=_DEFAULTS.max_connections_per_ip,
+        show_default=True,
+        help="The same, from one address.",
+    ),
+    _guards(
+        "--max-connections-per-network",
+        metavar="COUNT",
+        type=_count,
+        default=_DEFAULTS.max_connections_per_network,
+        show_default=True,
+        help="The same, from an IPv4 /24 or an IPv6 /64.",
+    ),
+    _guards(
+        "--rate",
+        "rates",
+        metavar="WHAT=RATE[/BY]",
+        type=rate_rule,
+        multiple=True,
+        help="Refuse for a while what comes more often: see Rates; repeat it for more.",
+    ),
+    _guards(
+        "--redis",
+        metavar="URL",
+        envvar="SMTPX_REDIS",
+        show_envvar=True,
+        help="Count for --rate in Redis, together with other processes.",
+    ),
+    _guards(
+        "--redis-policy",
+        type=click.Choice(["open", "closed"]),
+        help="While Redis is down, let all pass (the default), or refuse all for now.",
+    ),
+    _guards(
+        "--greeting-delay",
+        metavar="SECONDS",
+        type=_delay,
+        help="Greet so late, and refuse clients that talk before.",
+    ),
+    _guards(
+        "--error-delay",
+        metavar="SECONDS",
+        type=_delay,
+        help="Answer so late what is refused, the next one twice as late, up to 20.",
+    ),
+    _trust(
+        "--proxy-from",
+        metavar="NETWORK",
+        type=trusted_network,
+        multiple=True,
+        help="Proxies that tell in a PROXY header for whom they speak, as they must.",
+    ),
+    _trust(
+        "--xclient-from",
+        metavar="NETWORK",
+        type=trusted_network,
+        multiple=True,
+        help="Gateways that may do so by XCLIENT.",
+    ),
+    _trust(
+        "--xforward-from",
+        metavar="NETWORK",
+        type=trusted_network,
+        multiple=True,
+        help="Gateways that may tell by XFORWARD where a message came from.",
+    ),
+    _trust(
+        "--plaintext-from",
+        metavar="NETWORK",
+        type=network,
+        multiple=True,
+        help="Clients that may do all without TLS.",
+    ),
+    _trust(
+        "--unlimited-from",
+        metavar="NETWORK|none",
+        type=_network_or_none,
+        multiple=True,
+        default=_DEFAULTS.unlimited_networks,
+        show_default=True,
+        help="Clients to which no guard applies but --max-connections.",
+    ),
+    _watch("--log-events", is_flag=True, help="Log what happens, a line for each."),
+    _watch(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        type=metrics_address,
+        help="Show metrics to Prometheus; without HOST on this machine alone.",
+    ),
+    _watch("--wire-log", is_flag=True, help="Show all dialogues, secrets hidden."),
     _run("--hostname", metavar="NAME", help="What to call this server."),
     _run(
         "--grace",
@@ -97,7 +220,7 @@ _OPTIONS: Final = [
     _run(
         "--workers",
         metavar="COUNT",
-        type=click.IntRange(min=1),
+        type=_count,
         help="Serve with so many processes. SIGHUP replaces them one after the other.",
     ),
     _run(
@@ -105,7 +228,6 @@ _OPTIONS: Final = [
         default=True,
         help="Run on uvloop where it is installed, or never.",
     ),
-    _run("--wire-log", is_flag=True, help="Show all dialogues, secrets hidden."),
     _run("-q", "--quiet", is_flag=True, help="Show errors alone."),
 ]
 
@@ -113,17 +235,27 @@ _EPILOG: Final = """
 \b
 Addresses, 127.0.0.1:2525 by default:
   HOST:PORT               SMTP; port 0 is a free one, :25 every interface
-  smtps://HOST:PORT       TLS from the start
+  smtps://HOST:PORT       TLS from the start, as port 465 has it anyway
+  smtp+starttls://...     SMTP that takes no message without STARTTLS
   lmtp://HOST:PORT        LMTP
   unix:/PATH              SMTP over a unix socket
   lmtp+unix:///PATH       LMTP over a unix socket
   systemd:NAME            SMTP on sockets from systemd; also smtps+systemd://NAME
 
 \b
+Rates are of connections, messages, recipients or failed-logins, as in 20/minute, 100/h
+or 5/30s, by address (as it is without), network or user:
+  --rate connections=20/minute --rate recipients=500/hour/user
+
+\b
+A NETWORK is 192.0.2.0/24, 2001:db8::/32, an address, or, of proxies and gateways,
+unix: for all on unix sockets. Each such option may be repeated.
+
+\b
 Examples:
   smtpx serve
   smtpx serve :25 --maildir ~/Maildir --accept example.com --tls-cert cert.pem
-  smtpx serve :587 smtps://:465 --tls-cert cert.pem --auth-file passwords \\
+  smtpx serve smtp+starttls://:587 :465 --tls-cert cert.pem --auth-file passwords \\
       --require-auth --eml outbox
   smtpx serve lmtp+unix:///run/smtpx.sock --maildir /var/mail/all
 """
@@ -137,8 +269,13 @@ def serve(**values: Any) -> None:  # noqa: ANN401 - click's own
     the disk before the client is told so. The first lines of the output name the
     addresses, also those with port 0. Ctrl-C stops gently, twice at once.
     """
+    if _NOBODY in values["unlimited_from"]:
+        if len(values["unlimited_from"]) > 1:
+            raise click.UsageError("--unlimited-from none: leave out the others")
+        values["unlimited_from"] = ()
     arguments = ServeArguments(**values)
     _check(arguments)
+    _check_guards(arguments)
     run_servers(arguments)
 
 
@@ -157,7 +294,45 @@ def _check(arguments: ServeArguments) -> None:
             raise click.UsageError(
                 "--tls-key, --tls-poll and --require-tls need --tls-cert"
             )
-        if any(kind.is_implicit_tls for kind in kinds):
-            raise click.UsageError("smtps:// needs --tls-cert")
-    if arguments.require_auth and arguments.auth_file is None:
-        raise click.UsageError("--require-auth needs --auth-file")
+        if any(kind.needs_tls for kind in kinds):
+            raise click.UsageError(
+                "smtps://, smtp+starttls:// and port 465 need --tls-cert"
+            )
+    if arguments.auth_file is None:
+        if arguments.require_auth or arguments.require_tls_for_auth:
+            raise click.UsageError(
+                "--require-auth and --require-tls-for-auth need --auth-file"
+            )
+    elif arguments.require_tls_for_auth and arguments.tls_cert is None:
+        raise click.UsageError("--require-tls-for-auth needs --tls-cert")
+    needs_tls = arguments.require_tls or any(kind.requires_tls for kind in kinds)
+    if arguments.plaintext_from and not (needs_tls or arguments.auth_file):
+        raise click.UsageError(
+            "--plaintext-from excepts from --require-tls, smtp+starttls:// and from "
+            "what --auth-file wants: give one of them"
+        )
+
+
+def _check_guards(arguments: ServeArguments) -> None:
+    """Refuse rules that could not count, or would not count all."""
+    counted = {rule.counted for rule in arguments.rates}
+    if Counted.AUTH_FAILURES in counted and not arguments.auth_file:
+        raise click.UsageError("--rate failed-logins=... needs --auth-file")
+    # A gateway may tell of a login too.
+    has_users = arguments.auth_file or arguments.xclient_from
+    if any(rule.by is CountedBy.USER for rule in arguments.rates) and not has_users:
+        raise click.UsageError("--rate by user needs --auth-file: nobody logs in")
+    if arguments.redis and not arguments.rates:
+        raise click.UsageError("--redis (or SMTPX_REDIS) counts for --rate: give some")
+    if arguments.redis_policy and not arguments.redis:
+        raise click.UsageError("--redis-policy needs --redis")
+    if arguments.workers is not None:
+        if arguments.rates and not arguments.redis:
+            raise click.UsageError(
+                "each of --workers would count for --rate by itself: share it with "
+                "--redis"
+            )
+        if arguments.metrics:
+            raise click.UsageError(
+                "--metrics are those of one process: leave out --workers"
+            )

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import functools
 import logging
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,19 +25,26 @@ from smtpx.cli.running import (
 )
 from smtpx.cli.screen import Screen
 from smtpx.cli.storing import Inbox
+from smtpx.cli.watching import log_events, serve_metrics
 from smtpx.core.limits import Limits
 from smtpx.errors import BadSyntax
+from smtpx.server.delays import ErrorDelay, GreetingDelay
+from smtpx.server.limiters import MemoryRateLimiter, RedisRateLimiter
 from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
+from smtpx.server.rate_guard import RateGuard
 from smtpx.server.workers import Supervisor, find_loop
 from smtpx.wire.address import Mailbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from smtpx.server.events import EventSink
+    from smtpx.server.rate_guard import RateRule
+    from smtpx.server.rates import RateLimiter
     from smtpx.server.sockets import Listener
 
-__all__ = ["ServeArguments", "run_servers"]
+__all__ = ["ServeArguments", "run_servers", "server_options"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +63,24 @@ class ServeArguments:
     require_tls: bool
     auth_file: Path | None
     require_auth: bool
+    require_tls_for_auth: bool
     max_size: int
     max_recipients: int
+    max_connections: int
+    max_connections_per_ip: int
+    max_connections_per_network: int
+    rates: tuple[RateRule, ...]
+    redis: str | None = field(repr=False)
+    redis_policy: str | None
+    greeting_delay: float | None
+    error_delay: float | None
+    proxy_from: tuple[str, ...]
+    xclient_from: tuple[str, ...]
+    xforward_from: tuple[str, ...]
+    plaintext_from: tuple[str, ...]
+    unlimited_from: tuple[str, ...]
+    log_events: bool
+    metrics: tuple[str, int] | None
     grace: float
     workers: int | None
     uvloop: bool
@@ -88,14 +112,22 @@ def run_servers(arguments: ServeArguments) -> None:
 
 async def _serve(arguments: ServeArguments) -> None:
     """Serve within this process."""
+    listeners = listeners_for(arguments.urls)
     async with contextlib.AsyncExitStack() as stack:
+        metrics = None
+        if arguments.metrics is not None:
+            metrics = stack.enter_context(serve_metrics(arguments.metrics))
+        sinks = () if metrics is None else (metrics.sink,)
         try:
             server = await stack.enter_async_context(
-                _serving(arguments, listeners_for(arguments.urls))
+                _serving(arguments, listeners, sinks)
             )
         except OSError as error:
             raise cannot_listen(error) from None
         announce(server.listening)
+        if metrics is not None:
+            click.echo(f"metrics on {metrics.url}")
+            sys.stdout.flush()
         screen = Screen(is_quiet=arguments.quiet)
         await run_until_stopped(server, arguments.grace, screen)
 
@@ -123,16 +155,20 @@ def _run_workers(arguments: ServeArguments) -> None:
 
 async def _try(arguments: ServeArguments) -> None:
     async with _opened(arguments) as inbox:
-        _server_options(arguments, inbox.screen)
+        server_options(arguments, inbox.screen)
 
 
 @contextlib.asynccontextmanager
 async def _serving(
-    arguments: ServeArguments, listeners: Sequence[Listener]
+    arguments: ServeArguments,
+    listeners: Sequence[Listener],
+    sinks: tuple[EventSink, ...] = (),
 ) -> AsyncIterator[Server]:
     """Open what messages go to, and serve; for a worker as well."""
     async with _opened(arguments) as inbox:
-        options = _server_options(arguments, inbox.screen)
+        if arguments.log_events:
+            sinks = (log_events(), *sinks)
+        options = server_options(arguments, inbox.screen, sinks)
         async with Server(inbox.open_session, listeners, options=options) as server:
             yield server
 
@@ -156,7 +192,20 @@ async def _opened(arguments: ServeArguments) -> AsyncIterator[Inbox]:
         )
 
 
-def _server_options(arguments: ServeArguments, screen: Screen) -> ServerOptions:
+def server_options(
+    arguments: ServeArguments, screen: Screen, sinks: tuple[EventSink, ...] = ()
+) -> ServerOptions:
+    """Return the options of the server.
+
+    Args:
+        arguments: the command line, checked.
+        screen: shows dialogues.
+        sinks: what gets the events.
+
+    Raises:
+        Failure: a file cannot be used.
+        ImportError: an extra is not installed.
+    """
     limits = Limits(
         max_message_octets=arguments.max_size, max_recipients=arguments.max_recipients
     )
@@ -170,11 +219,55 @@ def _server_options(arguments: ServeArguments, screen: Screen) -> ServerOptions:
             arguments.tls_cert, arguments.tls_key, poll_seconds=arguments.tls_poll
         ),
         require_tls=arguments.require_tls,
+        require_tls_for_auth=arguments.require_tls_for_auth,
+        # Whoever asks for it means all; --plaintext-from can let loopback pass.
+        local_plaintext_auth=not arguments.require_tls_for_auth,
+        plaintext_networks=arguments.plaintext_from,
         require_auth=arguments.require_auth,
         smtputf8=True,
         limits=limits,
+        max_connections=arguments.max_connections,
+        max_connections_per_ip=arguments.max_connections_per_ip,
+        max_connections_per_network=arguments.max_connections_per_network,
+        proxy_networks=arguments.proxy_from,
+        xclient_networks=arguments.xclient_from,
+        xforward_networks=arguments.xforward_from,
+        unlimited_networks=arguments.unlimited_from,
+        greeting_delay=_greeting_delay(arguments.greeting_delay),
+        error_delay=_error_delay(arguments.error_delay),
+        guards=_guards(arguments),
         wire_log=show if arguments.wire_log else None,
+        events=sinks,
     )
+
+
+def _greeting_delay(seconds: float | None) -> GreetingDelay | None:
+    return None if seconds is None else GreetingDelay(seconds)
+
+
+def _error_delay(seconds: float | None) -> ErrorDelay | None:
+    if seconds is None:
+        return None
+    return ErrorDelay(seconds, max_seconds=max(seconds, ErrorDelay().max_seconds))
+
+
+def _guards(arguments: ServeArguments) -> tuple[RateGuard, ...]:
+    """Return who is asked about clients: at most one, that counts."""
+    if not arguments.rates:
+        return ()
+    limiter: RateLimiter
+    if arguments.redis is None:
+        limiter = MemoryRateLimiter()
+    else:
+        try:
+            limiter = RedisRateLimiter(arguments.redis)
+        except ValueError:
+            # Not what the error says, which may be a part of the password.
+            raise click.UsageError(
+                "--redis is no URL of Redis: write redis://HOST:6379/0"
+            ) from None
+    fails_open = arguments.redis_policy != "closed"
+    return (RateGuard(limiter, arguments.rates, fails_open=fails_open),)
 
 
 def _open_passwords(arguments: ServeArguments) -> PasswordFile | None:

@@ -99,6 +99,9 @@ class _StoringSession(Session):
             facts.append(connection.tls.version)
         if connection.user is not None:
             facts.append(f"user {connection.user}")
+        origin = connection.forwarded
+        if origin is not None and isinstance(origin.addr, str):
+            facts.append(f"forwarded for {origin.addr}")
         time = datetime.now().astimezone().strftime("%H:%M:%S")
         text = f"{time} {name}: <{sender}> to {recipients}: {', '.join(facts)}"
         self._inbox.screen.result(printable(text), color="green")
