@@ -50,3 +50,8 @@ def test_no_network_of_the_other_family_is_compared() -> None:
     # As numbers 0.0.0.1 and ::1 are the same.
     assert "::1" not in Networks(["0.0.0.1"])
     assert "0.0.0.1" not in Networks(["::1"])
+
+
+def test_no_networks_are_none() -> None:
+    assert not Networks([])
+    assert Networks(["192.0.2.1"])

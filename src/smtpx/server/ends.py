@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ def describe_connection(
     """
     peer_host = _host_of(peer)
     return ConnectionInfo(
-        id=secrets.token_hex(_ID_OCTETS),
+        id=os.urandom(_ID_OCTETS).hex(),
         hostname=hostname,
         peer=format_address(peer),
         peer_host=peer_host,

@@ -39,6 +39,10 @@ class Networks:
             pair = int(network.netmask), int(network.network_address)
             self._by_family.setdefault(family, []).append(pair)
 
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return bool(self._by_family)
+
     def __contains__(self, host: str | None) -> bool:
         """Tell whether an IP address is in one of the networks; None never is."""
         if host is None:
@@ -85,7 +89,11 @@ class TrustedNetworks:
             host: its IP address; None if it has none, or nobody knows it.
             is_unix: it came through a unix socket.
         """
-        return self._has_unix if is_unix else host in self._networks
+        return (
+            self._has_unix
+            if is_unix
+            else bool(self._networks) and (host in self._networks)
+        )
 
 
 def network_of(host: str, *, ipv4_bits: int, ipv6_bits: int) -> str:

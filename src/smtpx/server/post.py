@@ -180,7 +180,10 @@ class Post:
         Args:
             info: facts about the client.
         """
-        return UNGUARDED if self.is_trusted(info) else self._guarded
+        guarded = self._guarded
+        if guarded is UNGUARDED or self.is_trusted(info):
+            return UNGUARDED
+        return guarded
 
     def is_trusted(self, info: ConnectionInfo) -> bool:
         """Tell whether nothing guards against a client.
@@ -197,7 +200,7 @@ class Post:
         Args:
             info: facts about it.
         """
-        if info.peer_host not in self._plaintext:
+        if not self._plaintext or info.peer_host not in self._plaintext:
             return False
         # A gateway that speaks for it has to be where nobody listens, too.
         gateway = info.original
