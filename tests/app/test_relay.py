@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -913,6 +914,25 @@ def test_the_next_server_is_told_of_the_client() -> None:
             ProxyHeader(("192.0.2.1", 40112), ("192.0.2.25", 25)),
         ),
         ("unix:", None, "unix:/run/smtp", ProxyHeader(None, None)),
+        # What gateways tell by XCLIENT: no port, another protocol, or not where to.
+        (
+            *("192.0.2.1", "192.0.2.1", "192.0.2.25:25"),
+            ProxyHeader(("192.0.2.1", 0), ("192.0.2.25", 25)),
+        ),
+        (
+            *("[2001:db8::1]", "2001:db8::1", "192.0.2.25:25"),
+            ProxyHeader(("2001:db8::1", 0), (str(ip_address("::ffff:192.0.2.25")), 25)),
+        ),
+        (
+            *("192.0.2.1:40112", "192.0.2.1", "[2001:db8::25]:25"),
+            ProxyHeader(
+                (str(ip_address("::ffff:192.0.2.1")), 40112), ("2001:db8::25", 25)
+            ),
+        ),
+        (
+            *("192.0.2.1:40112", "192.0.2.1", "unknown"),
+            ProxyHeader(("192.0.2.1", 40112), ("0.0.0.0", 0)),
+        ),
     ],
 )
 def test_headers(

@@ -65,6 +65,43 @@ def test_a_refused_sender_saves_further_recipients() -> None:
     assert server.counts["RCPT"] == 999 + 1
 
 
+LMTP_HELLO = hello("PIPELINING", "CHUNKING", verb="LHLO")
+THREE = ["a@b.test", "b@b.test", "c@b.test"]
+
+
+@pytest.mark.parametrize("opening", [LMTP_HELLO, hello(verb="LHLO")])
+def test_lmtp_says_421_for_one_recipient_and_goes_on(opening: str) -> None:
+    # No MAIL may follow: a 421 ends the connection, whatever else comes behind it.
+    scripted = Scripted(opening, opening, url=LMTP_URL)
+    server = Mirror(scripted, {"STATUS 1": "421 4.3.2 going"})
+    messages = [letter(0, b"x", THREE), *letters(3)[1:]]
+    outcomes, error = send_many(scripted, messages, retry_not_sent=True)
+    assert error is None
+    assert found(outcomes) == [DELIVERED] * 3
+    assert [one.delivery for one in outcomes[0].recipients] == [
+        DELIVERED,
+        REFUSED,
+        DELIVERED,
+    ]
+    assert sum(server.mails) == server.messages == 3
+
+
+@pytest.mark.parametrize("opening", [LMTP_HELLO, hello(verb="LHLO")])
+def test_lmtp_says_421_for_one_recipient_and_is_gone(opening: str) -> None:
+    scripted = Scripted(opening, opening, url=LMTP_URL)
+    Mirror(scripted, {"STATUS 1": "421 4.3.2 going", "STATUS 2": "EOF"})
+    messages = [letter(0, b"x", THREE), letter(1)]
+    outcomes, error = send_many(scripted, messages, retry_not_sent=True)
+    assert error is None
+    assert found(outcomes) == [DELIVERED, DELIVERED]
+    # Whether the third has it, nobody said: it must not be sent again.
+    assert [one.delivery for one in outcomes[0].recipients] == [
+        DELIVERED,
+        REFUSED,
+        UNKNOWN,
+    ]
+
+
 def test_lmtp_refused_for_every_recipient() -> None:
     scripted = Scripted(hello("PIPELINING", "CHUNKING", verb="LHLO"), url=LMTP_URL)
     Mirror(scripted, {"STATUS 1": "452 4.2.2 full", "STATUS 2": "550 5.1.1 gone"})

@@ -84,6 +84,7 @@ MIB: Final = 1024 * 1024
     [
         b"X: y\r\n" * 100_000 + b"\r\nx",
         b"To: a@b.c\r\n" * 9_000 + b"\r\n",
+        b"To: " + b"<a>" * (MIB // 3) + b"\r\n\r\n",
         b"Subject: " + b"a " * (5 * MIB) + b"\r\n\r\n",
         b"Subject:" + b"\r\n a" * 200_000 + b"\r\n\r\n",
         b"Content-Type: a/b; " + b"".join(b"a*%d=x;" % one for one in range(90_000)),

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from smtpx.client.aio import AsyncClient, AsyncLMTPClient
@@ -98,6 +98,10 @@ _FAILURES: Final[tuple[tuple[type[SendError], Reply], ...]] = (
     (HelloRefused, Reply(451, "4.4.0", "the next server refuses us")),
 )
 _NOT_OFFERED: Final = Reply(554, "5.3.3", "the next server cannot do that")
+
+
+# Of a local address that nobody knows.
+_ANY_IPV4: Final = IPv4Address(0)
 
 
 class Relay:
@@ -511,16 +515,32 @@ def _proxy_header_of(connection: ConnectionInfo | None) -> ProxyHeader:
     if connection is None:
         return ProxyHeader(None, None, is_local=True)
     host = connection.peer_host
-    local = ip_of(connection.local)
-    if host is None or local is None:
+    if host is None:
         # Of a client on a unix socket there is nothing to tell.
         return ProxyHeader(None, None)
     peer = ip_address(host)
+    # A gateway may keep to itself where its client connected. Who that is has to be
+    # told all the same, or the next server takes the client for us.
+    local = ip_of(connection.local) or _ANY_IPV4
     if isinstance(local, IPv6Address) and peer.version == 4:
         # An IPv4 client of a dual-stack socket.
         local = local.ipv4_mapped or local
-    ports = [int(one.rpartition(":")[2]) for one in (connection.peer, connection.local)]
-    return ProxyHeader((str(peer), ports[0]), (str(local), ports[1]))
+    if peer.version != local.version:
+        # A gateway's client need not come by the protocol that the gateway comes by.
+        peer, local = _as_ipv6(peer), _as_ipv6(local)
+    return ProxyHeader(
+        (str(peer), _port_of(connection.peer)), (str(local), _port_of(connection.local))
+    )
+
+
+def _as_ipv6(ip: IPv4Address | IPv6Address) -> IPv6Address:
+    return ip if isinstance(ip, IPv6Address) else IPv6Address(f"::ffff:{ip}")
+
+
+def _port_of(address: str) -> int:
+    """Return the port of an address as a log shows it; 0 if a gateway told none."""
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0
 
 
 def _origin_of(connection: ConnectionInfo, names: tuple[str, ...]) -> XForward:

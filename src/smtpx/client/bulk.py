@@ -528,6 +528,8 @@ class Bulk:
         if transaction.is_hopeless and not transaction.is_closed:
             self._settle(transaction)
             return None
+        # LMTP: 421 for one recipient tells nothing of those behind.
+        is_certain = is_certain and not transaction.end_replies
         may_have = transaction.is_end_sent and not is_certain
         results = results_at_break(
             transaction.plan.order,

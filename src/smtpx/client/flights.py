@@ -354,13 +354,14 @@ class Flights:
             return
         transaction = self.under_way[0]
         transaction.note(question, reply)
-        if transaction.end_replies and self.machine.awaited is question:
-            return  # LMTP: so far it is one recipient's
-        transaction.awaits -= 1
-        if self.closing is not None:
+        if not (transaction.end_replies and self.machine.awaited is question):
+            # Else it is one recipient's so far: LMTP.
+            transaction.awaits -= 1
+        if self.closing is None:
+            self.closing = reply if reply.code == _CODE_CLOSING else None
+        elif len(transaction.end_replies) <= 1:
+            # Further statuses of LMTP are still about the same message.
             self.has_gone_on = True
-        elif reply.code == _CODE_CLOSING:
-            self.closing = reply
         if not transaction.awaits:
             self._retire()
 

@@ -136,7 +136,7 @@ class _Reader:
         self._angle: str | None = None
         self._comment = ""
         self._has_quotes = False
-        self._rest = ""
+        self._rest: list[str] = []
 
     def read(self, text: str) -> None:
         position = 0
@@ -158,7 +158,7 @@ class _Reader:
     def _take(self, piece: str) -> None:
         """Take what may be part of an address, or end the name of a group."""
         if self._angle is not None:
-            self._rest += piece.strip()
+            self._rest.append(piece.strip())
         elif piece == ":" and self._group is None:
             self._group = self._phrase()
             self._clear()
@@ -172,9 +172,10 @@ class _Reader:
         """Make an address of what was gathered, if that is anything."""
         if self._angle is not None:
             address = _ROUTE.sub("", _SPACE.sub("", self._angle), count=1)
-            if self._rest:
+            if any(self._rest):
                 # Whoever reads it may take any of it for the address: so it is none.
-                address = f"<{address}> {self._rest}"
+                rest = "".join(self._rest)
+                address = f"<{address}> {rest}"
             name = self._phrase() or self._comment
         else:
             words = [" " if word.isspace() else word for word in self._words]
