@@ -29,6 +29,7 @@ class Message:
     envelope: smtpx.Envelope
     content: bytes
     user: str | None
+    peer: str
 
     @property
     def sender(self) -> str:
@@ -78,8 +79,9 @@ class KeepingSession(smtpx.Session):
             raise smtpx.Refuse(550, "5.7.1", "looks like spam")
         if self.envelope.recipients[0].mailbox.local_part == "vanish":
             self.connection.close()
-        user = self.connection.user
-        self.inbox.messages.append(Message(self.envelope, content, user))
+        self.inbox.messages.append(
+            Message(self.envelope, content, self.connection.user, self.connection.peer)
+        )
         return smtpx.Reply(250, "2.0.0", f"queued as N{len(self.inbox.messages)}")
 
 

@@ -70,6 +70,59 @@ def test_proxy_header_that_nobody_takes() -> None:
     assert not scripted.client.is_connected
 
 
+XCLIENT = replace(
+    OPTIONS,
+    xclient=XClient(addr="192.0.2.1"),
+    mechanisms=("PLAIN",),
+    allow_plaintext_auth=True,
+)
+SPEAKS_FOR = """
+C: XCLIENT ADDR=192.0.2.1
+S: 220 mx.test
+C: EHLO client.test
+S: 250-mx.test
+S: 250 AUTH PLAIN
+"""
+
+
+def test_each_connection_speaks_for_a_client_and_logs_in_after() -> None:
+    logs_in = "C: AUTH PLAIN AHVzZXIAc2VjcmV0\nS: 235 2.7.0 ok\n"
+    opening = hello("XCLIENT ADDR", "AUTH PLAIN") + SPEAKS_FOR + logs_in
+    scripted = Scripted(
+        opening + "C: QUIT\nS: 221 bye\n",
+        opening,
+        options=XCLIENT,
+        auth=("user", "secret"),
+    )
+    scripted.connect()
+    assert "XCLIENT" not in scripted.client.capabilities
+    scripted(lambda client: client.quit())
+    scripted.connect()
+    scripted.require_end()
+
+
+@pytest.mark.parametrize("keywords", [[], ["XCLIENT NAME"]])
+def test_a_server_that_nobody_can_speak_to_for_others(keywords: list[str]) -> None:
+    scripted = Scripted(hello(*keywords), options=XCLIENT)
+    with pytest.raises(NotSupported, match="XCLIENT"):
+        scripted.connect()
+    assert not scripted.client.is_connected
+
+
+def test_who_may_not_speak_for_others_is_not_connected() -> None:
+    script = (
+        hello("XCLIENT ADDR")
+        + """
+        C: XCLIENT ADDR=192.0.2.1
+        S: 550 5.7.0 insufficient authorization
+        """
+    )
+    scripted = Scripted(script, options=XCLIENT)
+    with pytest.raises(CommandRefused):
+        scripted.connect()
+    assert not scripted.client.is_connected
+
+
 def test_connect_greets_and_says_ehlo() -> None:
     scripted = Scripted(hello("SIZE 1000"))
     scripted.connect()

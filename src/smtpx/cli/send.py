@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from smtpx.cli.options import SectionedCommand, octet_count, section
 from smtpx.cli.sending import SendArguments, Sending
+from smtpx.cli.values import name_server, proxy_header, xclient
 from smtpx.client.options import Chunking, TLSMode
 from smtpx.wire.params import BodyType, Notify, ReturnContent
 
@@ -38,6 +40,23 @@ _OPTIONS: Final = [
         envvar="SMTPX_SERVER",
         show_envvar=True,
         help="Where to: see Servers.",
+    ),
+    _server(
+        "--mx",
+        is_flag=True,
+        help="Where the domain of the recipients takes its mail, in place of --server.",
+    ),
+    _server(
+        "--mx-port",
+        metavar="PORT",
+        type=click.IntRange(1, 65_535),
+        help="The port there; 25 by default.",
+    ),
+    _server(
+        "--name-server",
+        metavar="IP[:PORT]",
+        type=name_server,
+        help="Look up names there, in place of the system's.",
     ),
     _message(
         *("-f", "--from", "sender"),
@@ -211,6 +230,25 @@ _OPTIONS: Final = [
         help="Connect through socks5://HOST or http://HOST.",
     ),
     _connection(
+        "--proxy-header",
+        metavar="'SRC:PORT DST:PORT'",
+        type=proxy_header,
+        help="Be a proxy: tell in a PROXY header for whom you speak; also `unknown` "
+        "and `local`.",
+    ),
+    _connection(
+        "--proxy-version",
+        type=click.Choice(["1", "2"]),
+        help="Of that header; 2 by default.",
+    ),
+    _connection(
+        "--xclient",
+        metavar="'NAME=VALUE ...'",
+        type=xclient,
+        help="Be a gateway: tell by XCLIENT for whom you speak, such as "
+        "'ADDR=192.0.2.7'.",
+    ),
+    _connection(
         "--allow-undeclared-content",
         is_flag=True,
         help="Send 8-bit content even if the server offers no 8BITMIME.",
@@ -237,6 +275,7 @@ Servers:
   smtp+starttls://HOST   port 587, STARTTLS required
   smtps://HOST           port 465, TLS from the start
   smtp+plain://HOST      port 25, never TLS
+  smtp+mx://DOMAIN       port 25 of the domain's mail exchangers, as with --mx
   lmtp://HOST            LMTP, port 24: a result for each recipient
   lmtp+unix:///PATH      LMTP over a unix socket; smtp+unix:// is SMTP
   HOST or HOST:PORT      the same as smtp://
@@ -247,6 +286,7 @@ Examples:
   smtpx send -f a@example.com -t b@example.net --subject Hi --body 'Hello!'
   smtpx send -f a@example.com -t b@example.net --body @text --attach plan.pdf
   smtpx send -s smtp://mail.example.com ~/Maildir archive.mbox outgoing/
+  smtpx send --mx -f a@example.com -t b@example.net --subject Hi --body 'Hello!'
   generate | smtpx send -s lmtp+unix:///run/dovecot/lmtp -t bob - -v
 
 \b
@@ -271,6 +311,7 @@ def send(**values: Any) -> None:  # noqa: ANN401 - click's own
     """
     arguments = SendArguments(**values)
     _check(arguments)
+    _check_way(arguments)
     Sending(arguments).run()
 
 
@@ -300,3 +341,19 @@ def _check(arguments: SendArguments) -> None:
         raise click.UsageError("--dry-run asks no server: leave out one of the two")
     if arguments.insecure and (arguments.ca_file or arguments.server_name):
         raise click.UsageError("--insecure checks nothing: leave out the other one")
+
+
+def _check_way(arguments: SendArguments) -> None:
+    """Refuse what contradicts itself about where to connect, and as whom."""
+    source = click.get_current_context().get_parameter_source("server")
+    if arguments.mx and source is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--server and --mx: choose one")
+    if arguments.mx and arguments.user:
+        raise click.UsageError(
+            "--mx would show the password to whomever the DNS names: leave out --user "
+            "(or SMTPX_USER)"
+        )
+    if arguments.mx_port and not arguments.mx:
+        raise click.UsageError("--mx-port needs --mx")
+    if arguments.proxy_version and not arguments.proxy_header:
+        raise click.UsageError("--proxy-version needs --proxy-header")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -35,8 +35,9 @@ from smtpx.client.options import (
     parse_url,
 )
 from smtpx.client.outgoing import Outgoing
-from smtpx.errors import BadSyntax, RecipientsRefused, SMTPXError
+from smtpx.errors import BadProxyHeader, BadSyntax, RecipientsRefused, SMTPXError
 from smtpx.net.tls import client_context
+from smtpx.wire.address import Mailbox
 from smtpx.wire.envelope import RecipientResult
 from smtpx.wire.params import (
     BodyType,
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
+    from smtpx.net.dns import DNSResolver
+    from smtpx.wire.forwarded import XClient
+    from smtpx.wire.preamble import ProxyHeader
     from smtpx.wire.replies import Reply
 
 __all__ = ["SendArguments", "Sending"]
@@ -59,6 +63,8 @@ __all__ = ["SendArguments", "Sending"]
 _BAR_OCTETS: Final = 1_000_000
 _BAR_MESSAGES: Final = 10
 
+_SMTP_PORT: Final = 25
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendArguments:
@@ -66,6 +72,9 @@ class SendArguments:
 
     files: tuple[str, ...]
     server: str
+    mx: bool
+    mx_port: int | None
+    name_server: DNSResolver | None
     # Addresses and content
     sender: str | None
     to: tuple[str, ...]
@@ -106,6 +115,9 @@ class SendArguments:
     pipelining: bool
     chunking: str
     proxy: str | None
+    proxy_header: ProxyHeader | None
+    proxy_version: str | None
+    xclient: XClient | None
     allow_undeclared_content: bool
     # Output
     json: bool
@@ -151,11 +163,12 @@ class Sending:
             # first was sent.
             mails = [self._address(source) for source in self._find_sources(stack)]
             report = self._report = stack.enter_context(self._make_report(len(mails)))
+            url = self._find_url(mails)
             if self._arguments.dry_run:
                 for mail in mails:
                     report.planned(mail)
                 return
-            client = self._make_client()
+            client = self._make_client(url)
             self._start_progress([mail.source for mail in mails], stack)
             try:
                 stack.enter_context(client)
@@ -217,10 +230,33 @@ class Sending:
             sender = arguments.reverse_path.removeprefix("<").removesuffix(">")
         return Mail(source, sender, recipients)
 
-    def _make_client(self) -> Client:
+    def _find_url(self, mails: Sequence[Mail]) -> str:
+        """Find out where to connect."""
+        if not self._arguments.mx:
+            return self._arguments.server
+        domains = {_domain_of(one) for mail in mails for one in mail.recipients}
+        if len(domains) != 1 or "" in domains:
+            names = ", ".join(sorted(domain or "none" for domain in domains))
+            raise Failure(
+                ExitCode.DATA,
+                f"--mx sends to one domain, and recipients have these: "
+                f"{printable(names)}; send to each by itself",
+            )
+        return f"smtp+mx://{domains.pop()}:{self._arguments.mx_port or _SMTP_PORT}"
+
+    def _proxy_header(self) -> ProxyHeader | None:
+        header, version = self._arguments.proxy_header, self._arguments.proxy_version
+        if header is None or version is None:
+            return header
+        try:
+            return replace(header, version=int(version))
+        except BadProxyHeader as error:
+            raise click.UsageError(f"--proxy-header: {error}") from None
+
+    def _make_client(self, url: str) -> Client:
         arguments = self._arguments
         try:
-            target = parse_url(arguments.server)
+            target = parse_url(url)
         except ValueError as error:
             raise click.UsageError(f"--server: {error}") from None
         timeouts = Timeouts()
@@ -233,17 +269,20 @@ class Sending:
             server_hostname=arguments.server_name,
             hello_name=arguments.hello_name,
             local_address=arguments.local_address,
+            resolver=arguments.name_server,
             timeouts=timeouts,
             mechanisms=arguments.mechanisms or None,
             allow_plaintext_auth=arguments.allow_plaintext_auth,
             pipelining=arguments.pipelining,
             chunking=Chunking(arguments.chunking),
             proxy=arguments.proxy,
+            proxy_header=self._proxy_header(),
+            xclient=arguments.xclient,
             allow_undeclared_content=arguments.allow_undeclared_content,
             wire_log=self._screen.dialogue if arguments.verbose else None,
         )
         auth = self._auth(target)
-        return Client(arguments.server, options=options, auth=auth)
+        return Client(url, options=options, auth=auth)
 
     def _tls_context(self) -> ssl.SSLContext:
         arguments = self._arguments
@@ -401,6 +440,12 @@ class Sending:
                 None if original is None else OriginalRecipient("rfc822", original)
             ),
         )
+
+
+def _domain_of(recipient: str) -> str:
+    """Return where a recipient is, as a host of a URL; empty: nowhere."""
+    domain = Mailbox.parse(recipient).domain.lower()
+    return domain.replace("[ipv6:", "[")
 
 
 def _close(message: object) -> None:

@@ -29,6 +29,7 @@ from smtpx.core.client import ClientMachine
 from smtpx.core.trace import WireLog
 from smtpx.errors import (
     BadSyntax,
+    CommandRefused,
     ConnectError,
     ConnectionLost,
     GreetingRefused,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from smtpx.client.link import Runtime
     from smtpx.net.channel import Channel
     from smtpx.net.tls import TLSInfo
+    from smtpx.wire.forwarded import XClient, XForward
     from smtpx.wire.preamble import ProxyHeader
     from smtpx.wire.replies import Reply
 
@@ -386,6 +388,8 @@ class Opening:
             await self._starttls(link)
         elif self._tls_mode is TLSMode.OPPORTUNISTIC:
             await self._try_starttls(link)
+        if self._options.xclient is not None:
+            await self._speak_for(link, self._options.xclient)
         if self._credentials is not None:
             await authenticate(link, self._credentials, self._options)
 
@@ -407,6 +411,37 @@ class Opening:
         if not reply.is_positive:
             raise HelloRefused(
                 "the server refuses EHLO", reply=reply, command="EHLO", phase="command"
+            )
+        return reply
+
+    async def _speak_for(self, link: Link, attributes: XClient) -> Reply:
+        """Say XCLIENT, and EHLO again."""
+        self._require_attributes(attributes)
+        reply = await link.ask(attributes)
+        await self._require_positive(reply, attributes.verb)
+        helo = attributes.helo
+        await self._hello(link, helo if isinstance(helo, str) else None)
+        return reply
+
+    def _require_attributes(self, command: XClient | XForward) -> None:
+        self._require_extension(command.verb, command.verb)
+        offered = [name.upper() for name in self.capabilities[command.verb]]
+        missing = [name for name in command.names if name not in offered]
+        # A server that names none does not say which it takes.
+        if offered and missing:
+            raise NotSupported(
+                f"the server does not offer {command.verb} with {', '.join(missing)}",
+                command=command.verb,
+                phase="command",
+            )
+
+    async def _require_positive(self, reply: Reply, verb: str) -> Reply:
+        if not reply.is_positive:
+            raise CommandRefused(
+                f"the server refused {verb}",
+                reply=reply,
+                command=verb,
+                phase="command",
             )
         return reply
 

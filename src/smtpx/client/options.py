@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import ssl
 
     from smtpx.net.dns import Resolver
+    from smtpx.wire.forwarded import XClient
     from smtpx.wire.preamble import ProxyHeader
 
 __all__ = [
@@ -174,6 +175,8 @@ class ClientOptions:
             maybe with ``user:password@``. It looks up the name of the server.
         proxy_header: to be sent when a connection is made, before TLS: it tells a
             server that trusts this host whom it speaks for.
+        xclient: to be told by XCLIENT on each connection, before authentication: the
+            same, for a server that takes it from this host.
         timeouts: of each phase.
         mechanisms: of authentication, in the order to be tried.
         allow_plaintext_auth: also send passwords without TLS to other hosts. Anybody
@@ -204,6 +207,7 @@ class ClientOptions:
     resolver: Resolver | None = None
     proxy: str | None = field(default=None, repr=False)
     proxy_header: ProxyHeader | None = None
+    xclient: XClient | None = None
     timeouts: Timeouts = Timeouts()
     mechanisms: tuple[str, ...] | None = None
     allow_plaintext_auth: bool = False

@@ -23,7 +23,6 @@ from smtpx.client.results import data_refused, make_result
 from smtpx.core.client_states import ClientState
 from smtpx.errors import (
     BadReply,
-    CommandRefused,
     ConnectionLost,
     DataRefused,
     Delivery,
@@ -320,12 +319,7 @@ class Verbs(Opening):
             NotSupported: the server does not offer it, or not one of the attributes.
             ValueError: an attribute cannot have such a value.
         """
-        link = self._require_link()
-        self._require_attributes(attributes)
-        reply = await self._ask(attributes)
-        helo = attributes.helo
-        await self._hello(link, helo if isinstance(helo, str) else None)
-        return reply
+        return await self._speak_for(self._require_link(), attributes)
 
     @exclusive
     async def xforward(self, attributes: XForward) -> Reply:
@@ -384,18 +378,6 @@ class Verbs(Opening):
             raise raised from error
         return make_result(self._results, link.end_replies, is_lmtp=is_lmtp)
 
-    def _require_attributes(self, command: XClient | XForward) -> None:
-        self._require_extension(command.verb, command.verb)
-        offered = [name.upper() for name in self.capabilities[command.verb]]
-        missing = [name for name in command.names if name not in offered]
-        # A server that names none does not say which it takes.
-        if offered and missing:
-            raise NotSupported(
-                f"the server does not offer {command.verb} with {', '.join(missing)}",
-                command=command.verb,
-                phase="command",
-            )
-
     def _results_at_break(self, link: Link) -> Iterator[RecipientResult]:
         """Say what is known of each recipient when the connection ends too early."""
         statuses = iter(link.end_replies if link.machine.is_lmtp else ())
@@ -412,16 +394,6 @@ class Verbs(Opening):
     async def _ask(self, command: commands.Command) -> Reply:
         reply = await self._require_link().ask(command)
         return await self._require_positive(reply, command.verb)
-
-    async def _require_positive(self, reply: Reply, verb: str) -> Reply:
-        if not reply.is_positive:
-            raise CommandRefused(
-                f"the server refused {verb}",
-                reply=reply,
-                command=verb,
-                phase="command",
-            )
-        return reply
 
 
 def require_private(link: Link, options: MailOptions) -> None:
