@@ -115,6 +115,9 @@ class MemoryChannel:
             data = data[room:]
         self.feed(data)
 
+    def put_back(self, data: bytes) -> None:
+        raise AssertionError("only a proxy leaves octets for another to read")
+
     async def receive(self, *, timeout: float | None) -> bytes:
         if not self.out:
             if self.is_reset:

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from smtpx.server.listener import Server
+from smtpx.server.pump import Pump
 from smtpx.server.session import Session
 from tests.server.conftest import Run
 from tests.server.peers import recorder, serve
@@ -42,6 +43,7 @@ def test_replies_are_not_held_back(run: Run, is_inherited: bool) -> None:
         async with serve(recorder(), address) as served:
             await served.ready()
             (connection,) = served.server._connections
+            assert isinstance(connection, Pump)
             accepted = connection._transport.get_extra_info("socket")
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         inherited.close()
