@@ -266,6 +266,73 @@ def test_closing_waits_for_calls_under_way_and_turns_away_the_others(
     assert [one.content for one in inbox.received] == [b"under way\r\n"]
 
 
+class SlowGoodbye:
+    """A server that answers QUIT when it is told to."""
+
+    def __init__(self) -> None:
+        self.quitting = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(b"220 mx.test\r\n")
+        while line := await reader.readline():
+            if line == b"DATA\r\n":
+                writer.write(b"354 go\r\n")
+                await reader.readuntil(b"\r\n.\r\n")
+            elif line == b"QUIT\r\n":
+                self.quitting.set()
+                await self.may_answer.wait()
+            writer.write(b"250 ok\r\n")
+        writer.close()
+
+
+@pytest.mark.parametrize("closes_itself", [True, False])
+def test_closing_while_an_idle_connection_is_being_closed(closes_itself: bool) -> None:
+    # Nobody gives that connection back, so nobody but who closes it can tell.
+    async def main() -> None:
+        goodbye = SlowGoodbye()
+        server = await asyncio.start_server(goodbye.serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        options = PoolOptions(max_idle=0.01 if closes_itself else None)
+        pool = ClientPool(f"smtp+plain://127.0.0.1:{port}", options=options)
+        await pool.send(b"x", **BOB)
+        closing = [] if closes_itself else [asyncio.create_task(pool.close())]
+        await goodbye.quitting.wait()
+        closing.append(asyncio.create_task(pool.close()))
+        await asyncio.sleep(0)  # it waits for the one that is being closed
+        goodbye.may_answer.set()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*closing)
+        assert pool.statistics.connections == 0
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_a_close_that_was_cancelled_can_be_repeated() -> None:
+    async def main() -> None:
+        goodbye = SlowGoodbye()
+        server = await asyncio.start_server(goodbye.serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        pool = ClientPool(f"smtp+plain://127.0.0.1:{port}")
+        await pool.send(b"x", **BOB)
+        closing = asyncio.create_task(pool.close())
+        await goodbye.quitting.wait()
+        closing.cancel()
+        await asyncio.wait({closing})
+        goodbye.may_answer.set()
+        async with asyncio.timeout(60):
+            await pool.close()
+        assert pool.statistics.connections == 0
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(main())
+
+
 def test_closing_wakes_who_waits_for_the_rate(inbox: Inbox) -> None:
     async def main() -> None:
         options = PoolOptions(rate=0.001)

@@ -447,8 +447,7 @@ class Pool:
             stock = self._stock
             stock.give_back(slot)
             if self._is_closed:
-                if self._emptied is not None and stock.count == stock.idle_count:
-                    self._emptied.set()
+                self._note_emptied()
             elif self._reaper is None and stock.idle_count:
                 self._reaper = self._front.waiter()
                 self._front.start(self._reap(self._reaper))
@@ -478,11 +477,20 @@ class Pool:
 
     async def _close_taken(self, slots: list[Slot]) -> None:
         """Close connections that were taken out of the stock."""
-        if slots:
+        if not slots:
+            return
+        try:
             await self._front.each(slot.conversation.quit() for slot in slots)
+        finally:
             with self._mutex:
                 for slot in slots:
                     self._stock.drop(slot)
+                self._note_emptied()
+
+    def _note_emptied(self) -> None:
+        """Tell who closes the pool when all connections are idle, or gone."""
+        if self._emptied is not None and self._stock.count == self._stock.idle_count:
+            self._emptied.set()
 
     def abandon(self) -> None:
         """Forget all idle connections without a word to their servers.
