@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +14,11 @@ import smtpx
 from smtpx.cli import sending
 from smtpx.cli.failures import ExitCode, Failure
 from smtpx.client.options import parse_url
+from tests.architecture.layout import ROOT
 from tests.net.nameserver import NameServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.cli.conftest import Inbox, Run
 
@@ -226,3 +229,15 @@ def test_wrong_use_is_one_line(
     assert (ran.code, ran.out) == (code, "")
     assert said in ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_the_page_about_it(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mail.eml").write_text("From: a@example.com\nTo: b@example.net\n\nhi\n")
+    page = (ROOT / "docs/how-to/put-a-proxy-in-front.md").read_text()
+    lines = re.findall(r"^smtpx (send .*)$", page, re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        assert run(shlex.split(line), "--dry-run").code == 0, line

@@ -113,6 +113,11 @@ def test_no_login_without_tls(
             assert ("auth" in client.esmtp_features) is may
 
 
+def test_mechanisms_that_show_no_password_need_tls_as_well() -> None:
+    """The command offers none yet, so no client can tell."""
+    assert options_of("--require-tls-for-auth").require_tls_for_auth
+
+
 # ---------------------------------------------------------------------------- guards
 
 
@@ -392,19 +397,20 @@ def test_wrong_use_is_one_line(
     assert ran.err.count("\n") == 1
 
 
-def test_the_page_about_it(
+def test_the_pages_about_it(
     run: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     certificates: Path,
     users: Path,
 ) -> None:
-    """Each command line of the page is right; nobody listens on its addresses."""
+    """Each command line of the pages is right; nobody listens on its addresses."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "server.pem").write_bytes((certificates / "server.pem").read_bytes())
     page = (ROOT / "docs/how-to/serve-from-a-shell.md").read_text()
+    page += (ROOT / "docs/how-to/put-a-proxy-in-front.md").read_text()
     lines = re.findall(r"^smtpx serve (.*)$", page, re.MULTILINE)
-    assert len(lines) == 14
+    assert len(lines) == 16
     for line in lines:
         # It fails once all else was checked, and before anything is done.
         ran = run("serve", line.split(), "systemd:nowhere")
