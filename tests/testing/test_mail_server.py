@@ -240,6 +240,15 @@ def test_a_connection_that_is_lost_in_lmtp_leaves_nothing(
     assert len(server.inbox) == 0
 
 
+def test_a_connection_with_tls_is_lost(started: Callable[..., MailServer]) -> None:
+    server = started(tls=True)
+    fault = server.drop("data")
+    with pytest.raises(smtpx.ConnectionLost):
+        send(server, client_options=trusting(server))
+    assert fault.hits == 1
+    assert len(server.inbox) == 0
+
+
 def test_only_the_connection_in_question_is_lost(
     started: Callable[..., MailServer],
 ) -> None:
@@ -387,6 +396,8 @@ class Context:
         traceback: TracebackType | None,
     ) -> None:
         self.threads.append(threading.get_ident())
+        if self.fails_in == "exit":
+            raise OSError("no exit")
 
 
 def test_an_asynchronous_context_in_a_thread() -> None:
@@ -404,6 +415,14 @@ def test_a_context_that_cannot_be_entered() -> None:
         run_in_thread(Context(fails_in="enter")),
     ):
         pytest.fail("it was not entered")
+
+
+def test_a_context_that_cannot_be_left() -> None:
+    with (
+        pytest.raises(OSError, match="no exit"),
+        run_in_thread(Context(fails_in="exit")) as value,
+    ):
+        assert value == "entered"
 
 
 def test_an_error_within_the_block_ends_the_thread() -> None:

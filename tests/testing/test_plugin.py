@@ -107,6 +107,30 @@ def test_servers_and_inboxes(run: Callable[..., pytest.RunResult]) -> None:
     result.assert_outcomes(passed=5)
 
 
+def test_a_suite_says_what_kind_it_shares(
+    run: Callable[..., pytest.RunResult],
+) -> None:
+    result = run(
+        """
+        from smtpx.testing.mail_server import MailServerOptions
+
+        @pytest.fixture(scope="session")
+        def mail_server_options():
+            return MailServerOptions(
+                implicit_tls=True, auth={"ann": "secret"}, refuse={"rcpt x@*": 550})
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_it(shared_mail_server, mail_certificates, number):
+            options = smtpx.ClientOptions(tls_context=mail_certificates.client)
+            result = send(shared_mail_server, "x@b.test", "y@b.test",
+                          auth=("ann", "secret"), client_options=options)
+            assert [one.recipient for one in result.refused] == ["x@b.test"]
+            shared_mail_server.inbox.assert_sent(count=1, user="ann", tls=True)
+        """
+    )
+    result.assert_outcomes(passed=2)
+
+
 def test_markers(run: Callable[..., pytest.RunResult]) -> None:
     result = run(
         """

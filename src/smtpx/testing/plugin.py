@@ -9,6 +9,7 @@ several processes of pytest-xdist do not meet.
 ``mail_inbox``                its inbox
 ``make_mail_server``          makes more of them: ``make_mail_server(lmtp=True)``
 ``mail_server_session``       one for the whole run; nothing empties it
+``mail_server_options``       what kind that is: write your own in ``conftest.py``
 ``shared_mail_server``        the same, emptied before each test
 ``mail_certificates``         the throw-away certificates of all these servers
 ``mail_authority_file``       the authority's certificate as a file
@@ -113,11 +114,19 @@ def mail_inbox(mail_server: MailServer) -> Inbox:
 
 
 @pytest.fixture(scope="session")
-def mail_server_session(request: pytest.FixtureRequest) -> Iterator[MailServer]:
-    """One server for all tests of the run, for an application that starts once."""
+def mail_server_options() -> MailServerOptions:
+    """What kind of server ``mail_server_session`` is; a suite may override it."""
     from smtpx.testing.mail_server import MailServerOptions
 
-    with _new_server(request, MailServerOptions()) as server:
+    return MailServerOptions()
+
+
+@pytest.fixture(scope="session")
+def mail_server_session(
+    request: pytest.FixtureRequest, mail_server_options: MailServerOptions
+) -> Iterator[MailServer]:
+    """One server for all tests of the run, for an application that starts once."""
+    with _new_server(request, mail_server_options) as server:
         yield server
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["run_in_thread"]
 
 EnteredT = TypeVar("EnteredT")
+_Entered: TypeAlias = tuple[EnteredT, asyncio.AbstractEventLoop, asyncio.Event]
 
 
 @contextlib.contextmanager
@@ -29,15 +30,18 @@ def run_in_thread(
     Yields:
         What entering it gives.
 
+    Raises:
+        BaseException: whatever entering or leaving it raises.
+
     >>> from smtpx.testing.dns import DNSServer
     >>> with run_in_thread(DNSServer({"example.com": [("TXT", "hi")]})) as server:
     ...     server.address.partition(":")[0]
     '127.0.0.1'
     """
-    entered: Future[tuple[EnteredT, asyncio.AbstractEventLoop, asyncio.Event]]
-    entered = Future()
+    entered: Future[_Entered[EnteredT]] = Future()
+    left: Future[None] = Future()
     thread = threading.Thread(
-        target=_run, args=(manager, entered), name="smtpx-testing", daemon=True
+        target=_run, args=(manager, entered, left), name="smtpx-testing", daemon=True
     )
     thread.start()
     try:
@@ -46,13 +50,15 @@ def run_in_thread(
             yield value
         finally:
             loop.call_soon_threadsafe(over.set)
+            left.result()
     finally:
         thread.join()
 
 
 def _run(
     manager: AbstractAsyncContextManager[EnteredT],
-    entered: Future[tuple[EnteredT, asyncio.AbstractEventLoop, asyncio.Event]],
+    entered: Future[_Entered[EnteredT]],
+    left: Future[None],
 ) -> None:
     async def main() -> None:
         over = asyncio.Event()
@@ -63,7 +69,7 @@ def _run(
     try:
         asyncio.run(main())
     except BaseException as error:
-        if entered.done():
-            raise
         # It is raised again in the thread that waits for this one.
-        entered.set_exception(error)
+        (left if entered.done() else entered).set_exception(error)
+    else:
+        left.set_result(None)
