@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from smtpx.net.tls import TLSInfo
-from smtpx.testing.inbox import MAX_MESSAGES, Inbox, InboxFull, ReceivedMail
+from smtpx.testing.inbox import (
+    MAX_MESSAGES,
+    PATIENCE_SECONDS,
+    Inbox,
+    InboxFull,
+    ReceivedMail,
+)
 from smtpx.wire.address import Mailbox
 from smtpx.wire.envelope import Envelope, Recipient
 
@@ -240,6 +246,32 @@ def test_waiting_ends_when_so_many_are_there() -> None:
         assert found == tuple(mails[1:])
         assert inbox.wait_for(3) == tuple(mails)
         assert len(inbox.wait_for()) >= 1
+
+
+@pytest.mark.parametrize("way", ["wait_for", "assert_sent"])
+def test_who_waits_is_woken(way: str) -> None:
+    inbox = Inbox()
+    is_asked = threading.Event()
+
+    def predicate(_: ReceivedMail) -> bool:
+        is_asked.set()
+        return len(inbox.messages) == 2
+
+    def wait() -> None:
+        # An hour: who is not woken is found out sooner.
+        if way == "wait_for":
+            inbox.wait_for(2, predicate, timeout=3600)
+        else:
+            inbox.assert_sent(where=predicate, timeout=3600)
+
+    inbox.add(received())
+    waiter = threading.Thread(target=wait, daemon=True)
+    waiter.start()
+    # From here on it holds the lock, or waits.
+    assert is_asked.wait(PATIENCE_SECONDS)
+    inbox.add(received())
+    waiter.join(PATIENCE_SECONDS)
+    assert not waiter.is_alive()
 
 
 def test_an_assertion_can_wait() -> None:

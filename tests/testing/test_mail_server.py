@@ -81,6 +81,9 @@ def test_plain(started: Callable[..., MailServer]) -> None:
     assert mail.hello_name
     assert server.url == f"smtp+plain://{server.host}:{server.port}"
     assert repr(server) == f"<MailServer {server.url}, 1 messages>"
+    with smtpx.Client(server.url) as client:
+        assert not {"AUTH", "STARTTLS"} & {*client.capabilities}
+        assert {"SMTPUTF8", "DSN", "BINARYMIME"} <= {*client.capabilities}
     with pytest.raises(RuntimeError, match="give tls=True"):
         _ = server.certificates
 
@@ -121,7 +124,7 @@ def test_users(started: Callable[..., MailServer]) -> None:
     send(server, auth=("bob", "päss"))
     assert [mail.user for mail in server.inbox] == ["ann", "bob"]
     for auth in ("ann", "wrong"), ("eve", "secret"):
-        with pytest.raises(smtpx.AuthenticationFailed):
+        with pytest.raises(smtpx.AuthenticationFailed, match="535"):
             send(server, auth=auth)
     with pytest.raises(smtpx.SendError):
         send(server)
@@ -146,6 +149,8 @@ def test_lmtp_has_a_reply_for_each_recipient(
         assert server.inbox[0].protocol == "LMTP"
         with pytest.raises(smtpx.SendError):
             client.send(LETTER, sender="ann@a.test", recipients=["eve@b.test"])
+        # It is answered when the hook has ended, for which nobody waits above.
+        client.noop()
         assert len(server.inbox) == 1
 
 
@@ -407,6 +412,7 @@ def test_an_asynchronous_context_in_a_thread() -> None:
         assert len(context.threads) == 1
     assert len(context.threads) == 2
     assert threading.get_ident() not in context.threads
+    assert "smtpx-testing" not in [one.name for one in threading.enumerate()]
 
 
 def test_a_context_that_cannot_be_entered() -> None:

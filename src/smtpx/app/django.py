@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
+from django import conf
 from django.core.mail.backends.base import BaseEmailBackend
 
 from smtpx.app.backend import MailSettings, address_of, shared_pool
@@ -70,6 +70,9 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no type
         **kwargs: object,
     ) -> None:
         super().__init__(fail_silently=fail_silently)
+        # No global name: who collects doctests asks each what it wraps, and settings
+        # that are not configured raise.
+        settings = conf.settings
         self._settings = MailSettings(
             host=host or settings.EMAIL_HOST,
             port=port or settings.EMAIL_PORT,
