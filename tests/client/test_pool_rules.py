@@ -281,6 +281,68 @@ def test_a_chunk_in_flight_is_in_doubt() -> None:
     scene.close()
 
 
+@pytest.mark.parametrize("answer", ["421 4.3.2 going", "500 5.5.1 what?"])
+def test_a_chunk_behind_a_refused_reset_is_in_doubt(answer: str) -> None:
+    """A server that goes on may have the message: it is not sent again."""
+    scene = Scene(
+        hello("PIPELINING", "CHUNKING")
+        + f"""
+        C: MAIL FROM:<x@x.test>
+        S: 250 ok
+        C: RSET
+        C: MAIL FROM:<a@a.test>
+        C: RCPT TO:<b@b.test>
+        C: BDAT 11 LAST
+        C: message 1
+        S: {answer}
+        S: 250 ok
+        S: 250 ok
+        S: 250 taken
+        """
+    )
+    slot = step(scene.pool.acquire(None))
+    step(slot.client.mail("x@x.test"))
+    scene.pool.release(slot)
+    with pytest.raises(OutOfStep) as caught:
+        scene.send()
+    assert caught.value.delivery is Delivery.UNKNOWN
+    scene.close()
+
+
+@pytest.mark.parametrize(
+    ("recipients", "delivery"),
+    [
+        (["b@b.test"], Delivery.REFUSED),
+        (["b@b.test", "c@b.test"], Delivery.UNKNOWN),
+    ],
+)
+def test_a_chunk_behind_421_to_a_recipient(
+    recipients: list[str], delivery: Delivery
+) -> None:
+    """A server that goes on may deliver it to the other one."""
+    scene = Scene(
+        hello("PIPELINING", "CHUNKING")
+        + "C: MAIL FROM:<a@a.test>\n"
+        + "".join(f"C: RCPT TO:<{recipient}>\n" for recipient in recipients)
+        + "C: BDAT 3 LAST\nC: x\nS: 250 ok\nS: 421 4.7.0 later\n",
+        attempts=1 if delivery is Delivery.REFUSED else 3,
+    )
+    with pytest.raises(ConnectionLost) as caught:
+        step(
+            scene.pool.send(
+                b"x\r\n",
+                None,
+                sender="a@a.test",
+                recipients=recipients,
+                options=DEFAULT_MAIL_OPTIONS,
+                rcpt_options=DEFAULT_RCPT_OPTIONS,
+                require_all=False,
+            )
+        )
+    assert caught.value.delivery is delivery
+    scene.close()
+
+
 @pytest.mark.parametrize("answer", ["550 5.7.1 no", "451 4.3.0 busy"])
 def test_a_refusal_is_not_repeated_and_the_connection_kept(answer: str) -> None:
     refused = "C: MAIL FROM:<a@a.test>\nS: " + answer

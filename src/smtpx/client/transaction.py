@@ -174,13 +174,28 @@ class _Exchange:
                 command="RCPT",
                 recipient=self._plan.order.names[index],
                 phase="rcpt",
-                delivery=Delivery.REFUSED,
+                delivery=self._delivery_at_closing(),
             )
+
+    def _delivery_at_closing(self) -> Delivery:
+        """Say what is known of the message when RCPT is answered with 421.
+
+        There are servers that go on behind it. One that has the content in the same
+        flight may deliver it to the other recipients.
+        """
+        has_others = len(self._plan.order.names) > 1
+        is_in_doubt = self._link.is_end_sent and has_others
+        return Delivery.UNKNOWN if is_in_doubt else Delivery.REFUSED
 
     def _check_reset(self, reply: Reply) -> None:
         if not reply.is_positive:
             raise OutOfStep(
-                "the server refuses RSET", reply=reply, command="RSET", phase="command"
+                "the server refuses RSET",
+                reply=reply,
+                command="RSET",
+                phase="command",
+                # The message may be in the same flight, and what is behind RSET done.
+                delivery=self._link.delivery,
             )
 
     # What follows the envelope.
