@@ -211,6 +211,25 @@ def test_an_async_source_that_fails_does_so_behind_its_outcomes(inbox: Inbox) ->
         assert asyncio.run(main()) == [0, 1, 2]
 
 
+def test_an_async_source_that_is_cancelled_does_not_just_end(inbox: Inbox) -> None:
+    async def main() -> None:
+        async def source() -> AsyncIterator[Outgoing]:
+            yield Outgoing(b"x", "a@a.test", "b@b.test")
+            waited_for = asyncio.get_running_loop().create_future()
+            waited_for.cancel()
+            await waited_for
+
+        async with AsyncClient(server.addresses[0]) as client:
+            run = client.send_many(source())
+            assert (await anext(run)).delivery is Delivery.DELIVERED
+            with pytest.raises(RuntimeError, match="source of the messages"):
+                await anext(run)
+
+    with Server(inbox).run_in_thread() as server:
+        asyncio.run(main())
+    assert len(inbox.received) == 1
+
+
 def test_an_async_source_is_left_when_the_run_is(inbox: Inbox) -> None:
     async def main() -> None:
         async def source() -> AsyncIterator[Outgoing]:

@@ -104,7 +104,7 @@ class _FedSupply:
     def __init__(self, envelopes: AsyncIterable[object]) -> None:
         self._items: deque[object] = deque()
         self._error: Exception | None = None
-        self._is_ended = False
+        self._is_ended = self._is_closed = False
         self._has_changed = asyncio.Event()
         self._has_room = asyncio.Event()
         self._task = asyncio.create_task(self._feed(envelopes))
@@ -126,6 +126,7 @@ class _FedSupply:
         return self._items.popleft()
 
     async def close(self) -> None:
+        self._is_closed = True
         self._task.cancel()
         await asyncio.wait({self._task})
 
@@ -142,6 +143,13 @@ class _FedSupply:
                     await self._has_room.wait()
         except Exception as error:
             self._error = error
+        except asyncio.CancelledError as error:
+            if self._is_closed:
+                raise
+            # Something that the source waited for was cancelled, and not this task.
+            # What it would have given must not be missing without a word.
+            self._error = RuntimeError("the source of the messages was cancelled")
+            self._error.__cause__ = error
         finally:
             self._is_ended = True
             self._has_changed.set()
