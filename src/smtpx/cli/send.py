@@ -286,7 +286,7 @@ Examples:
   smtpx send -f a@example.com -t b@example.net --subject Hi --body 'Hello!'
   smtpx send -f a@example.com -t b@example.net --body @text --attach plan.pdf
   smtpx send -s smtp://mail.example.com ~/Maildir archive.mbox outgoing/
-  smtpx send --mx -f a@example.com -t b@example.net --subject Hi --body 'Hello!'
+  smtpx send --mx -f a@example.com -t b@example.net --subject Hi --body Hello
   generate | smtpx send -s lmtp+unix:///run/dovecot/lmtp -t bob - -v
 
 \b

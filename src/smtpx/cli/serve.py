@@ -240,22 +240,23 @@ Addresses, 127.0.0.1:2525 by default:
   lmtp://HOST:PORT        LMTP
   unix:/PATH              SMTP over a unix socket
   lmtp+unix:///PATH       LMTP over a unix socket
-  systemd:NAME            SMTP on sockets from systemd; also smtps+systemd://NAME
+  systemd:NAME            SMTP on sockets from systemd; or smtps+systemd://
 
 \b
-Rates are of connections, messages, recipients or failed-logins, as in 20/minute, 100/h
-or 5/30s, by address (as it is without), network or user:
+Rates are of connections, messages, recipients or failed-logins, as in
+20/minute, 100/h or 5/30s, by address (as it is without), network or user:
   --rate connections=20/minute --rate recipients=500/hour/user
 
 \b
-A NETWORK is 192.0.2.0/24, 2001:db8::/32, an address, or, of proxies and gateways,
-unix: for all on unix sockets. Each such option may be repeated.
+A NETWORK is 192.0.2.0/24, 2001:db8::/32, an address, or, of proxies and
+gateways, unix: for all on unix sockets. Each such option may be repeated.
 
 \b
 Examples:
   smtpx serve
   smtpx serve :25 --maildir ~/Maildir --accept example.com --tls-cert cert.pem
-  smtpx serve smtp+starttls://:587 :465 --tls-cert cert.pem --auth-file passwords \\
+  smtpx serve smtp+starttls://:587 :465 --tls-cert cert.pem \\
+      --auth-file passwords \\
       --require-auth --eml outbox
   smtpx serve lmtp+unix:///run/smtpx.sock --maildir /var/mail/all
 """
