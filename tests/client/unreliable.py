@@ -8,6 +8,7 @@ Whatever it takes responsibility for it notes before the reply, even if that is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 from collections import Counter
@@ -92,6 +93,9 @@ class UnreliableServer:
             writer.transport.abort()
         finally:
             writer.close()
+            # Only then has the client its end.
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
             with self.changed:
                 self.open_now -= 1
                 self.changed.notify_all()
