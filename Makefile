@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python -X dev -W error
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup demo test check lint fmt types cover interop bench docs clean
+.PHONY: help setup demo test failed check lint fmt types cover interop bench docs clean
 
 help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -36,6 +36,9 @@ demo: $(VENV)/.demo  ## send messages of all kinds to a server here, and compare
 
 test: $(VENV)/.dev  ## doctests and tests, without the heavy ones
 	$(PYTEST)
+
+failed: $(VENV)/.dev  ## the tests that failed last, alone
+	$(PYTEST) --last-failed --last-failed-no-failures none -m ""
 
 check: lint types cover docs  ## everything a change must pass
 

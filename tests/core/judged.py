@@ -71,7 +71,8 @@ def make_config(*, is_lmtp: bool, limits: Limits) -> ServerConfig:
         hostname="mx.test",
         is_lmtp=is_lmtp,
         limits=limits,
-        extensions=REGISTRY.keywords,
+        # Who may speak for others is told apart, by `ServerConfig.for_gateway`.
+        extensions=REGISTRY.keywords - {"XCLIENT", "XFORWARD"},
         extension_settings=ExtensionSettings(
             deliver_by_min_seconds=60,
             no_soliciting=("net.example:ADV",),

@@ -174,3 +174,12 @@ def test_lines_do_not_depend_on_segmentation(pieces: list[bytes], limit: int) ->
         buffer.append(piece)
         lines += lines_of(buffer, limit)
     assert lines == expected
+
+
+def test_nothing_is_put_back_of_what_was_used_up() -> None:
+    buffer = filled(b"all of it")
+    data = buffer.take_all()
+    buffer.put_back(data, len(data))
+    assert len(buffer) == 0
+    buffer.append(b"NOOP\r\n")
+    assert buffer.take_line(100) == b"NOOP"
