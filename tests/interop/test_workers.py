@@ -107,7 +107,11 @@ class TLSClient(Load):
             self._note(error)
             return
         try:
+            # By itself smtplib answers a 421 to EHLO with HELO, on a connection that
+            # is closed by then.
+            self._greet(client)
             client.starttls(context=context)
+            self._greet(client)
             assert isinstance(client.sock, ssl.SSLSocket)
             self.shown.append(client.sock.getpeercert(binary_form=True) or b"")
             client.sendmail("a@c.test", "b@mx.test", "Subject: hi\r\n\r\nhi\r\n")
@@ -116,6 +120,12 @@ class TLSClient(Load):
             self._note(error)
         finally:
             client.close()
+
+    @staticmethod
+    def _greet(client: smtplib.SMTP) -> None:
+        code, text = client.ehlo()
+        if code != 250:
+            raise smtplib.SMTPHeloError(code, text)
 
     def _note(self, error: smtplib.SMTPException) -> None:
         code = getattr(error, "smtp_code", None)
