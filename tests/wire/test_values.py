@@ -2,7 +2,7 @@
 
 import pytest
 
-from smtpx.wire.values import value
+from smtpx.wire.values import distinct_value, value
 
 
 @value
@@ -11,7 +11,7 @@ class Point:
     y: int = 0
 
 
-@value(eq=False)
+@distinct_value
 class Place:
     x: int
 
@@ -22,7 +22,7 @@ def test_values_compare_and_hash_by_their_fields() -> None:
     assert len({Point(1), Point(1, 0), Point(2)}) == 2
 
 
-def test_values_without_eq_are_themselves_only() -> None:
+def test_distinct_values_are_themselves_only() -> None:
     one, other = Place(1), Place(1)
     assert one != other
     assert len({one, other}) == 2

@@ -24,7 +24,7 @@ from smtpx.wire.params import (
     RcptOptions,
 )
 from smtpx.wire.replies import Reply
-from smtpx.wire.values import value
+from smtpx.wire.values import distinct_value
 
 __all__ = [
     "Delivery",
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-@value(eq=False)
+@distinct_value
 class Recipient:
     """A forward path that was accepted, with its parameters.
 

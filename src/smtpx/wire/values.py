@@ -14,34 +14,30 @@ for 150 with two fields, CPython 3.13), as it sets each field through a call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, dataclass_transform, overload
+from typing import TypeVar, dataclass_transform
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["value"]
+__all__ = ["distinct_value", "value"]
 
 _T = TypeVar("_T")
 
 
-@overload
-def value(cls: type[_T], /) -> type[_T]: ...
-
-
-@overload
-def value(*, eq: bool = True) -> Callable[[type[_T]], type[_T]]: ...
-
-
 @dataclass_transform(frozen_default=True)
-def value(
-    cls: type[_T] | None = None, /, *, eq: bool = True
-) -> type[_T] | Callable[[type[_T]], type[_T]]:
-    """Make a class of values: a dataclass with slots, hashable, not to be changed.
+def value(cls: type[_T]) -> type[_T]:
+    """Make a class of values: a dataclass with slots, not to be changed.
+
+    Its objects are compared and hashed by their fields.
 
     Args:
         cls: with its fields annotated.
-        eq: compare by fields; else by identity.
     """
-    if cls is None:
-        return dataclass(slots=True, eq=eq, unsafe_hash=eq)
     return dataclass(slots=True, unsafe_hash=True)(cls)
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+def distinct_value(cls: type[_T]) -> type[_T]:
+    """Make a class of values of which each is itself only, whatever its fields.
+
+    Args:
+        cls: with its fields annotated.
+    """
+    return dataclass(slots=True, eq=False)(cls)
