@@ -12,18 +12,16 @@ answer was 421. What it was in doubt about ends as an error whose `delivery` is
 
 from __future__ import annotations
 
-import functools
-import io
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from email.message import Message
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from smtpx.client.conversation import Conversation
 from smtpx.client.opening import abandon
 from smtpx.client.options import parse_url
+from smtpx.client.outgoing import Rereader
 from smtpx.client.pool_options import PoolStatistics
 from smtpx.client.stock import Stock, Ticket
 from smtpx.errors import (
@@ -291,7 +289,7 @@ class Pool:
         """Send a message; see `smtpx.ClientPool.send`."""
         destination = self._destination(to)
         await self._wait_for_rate(destination)
-        rewind = _rewinder(message)
+        rereader = Rereader(message)
         slot = await self._acquire(destination)
         try:
             for attempt in range(1, self._options.attempts + 1):
@@ -299,11 +297,12 @@ class Pool:
                     result = await slot.conversation.send(message, **how)
                 except SendError as error:
                     is_last = attempt == self._options.attempts
-                    if rewind is None or is_last or not is_certainly_not_sent(error):
+                    if is_last or not is_certainly_not_sent(error):
+                        raise
+                    if not rereader.rewind():
                         raise
                     await self._pause(error, attempt)
                     self._count("retried")
-                    rewind()
                 else:
                     self._count("delivered")
                     return result
@@ -561,15 +560,6 @@ class Pool:
 
 async def _retire(slot: Slot) -> None:
     await slot.conversation.quit()
-
-
-def _rewinder(message: MessageSource) -> Callable[[], object] | None:
-    """Return what makes a message ready to be read again; None if nothing does."""
-    if isinstance(message, Message | bytes | bytearray | memoryview | str):
-        return lambda: None
-    if isinstance(message, io.IOBase) and message.seekable():
-        return functools.partial(message.seek, message.tell())
-    return None
 
 
 def is_certainly_not_sent(error: SendError) -> bool:
