@@ -24,6 +24,7 @@ from smtpx.server.ends import describe_connection, tls_info
 from smtpx.server.proxied import come_through, is_private
 from smtpx.server.pump_base import EVENT_BUDGET, logger
 from smtpx.server.pump_hooks import TELLING, PumpHooks, Suspended
+from smtpx.server.watchdog import Watchdog
 from smtpx.server.work import CLOSED, DELIVER, RESET, Closed, Reset, Work
 from smtpx.wire import replies
 from smtpx.wire.replies import Reply
@@ -31,6 +32,7 @@ from smtpx.wire.replies import Reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smtpx.server.host import Host
     from smtpx.server.options import ServerTimeouts
     from smtpx.server.watchdog import Deadline
     from smtpx.wire.preamble import ProxyHeader
@@ -48,6 +50,10 @@ class Pump(PumpHooks):
     """Drives one session; see ``Connection``."""
 
     __slots__ = ()
+
+    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(host, loop)
+        self._watchdog = Watchdog(loop, host.options.timeouts, self._deadline)
 
     # ------------------------------------------------------- called by what accepts it
 

@@ -23,7 +23,6 @@ from smtpx.core.server import ServerMachine
 from smtpx.core.states import ServerState
 from smtpx.server.guards import UNGUARDED
 from smtpx.server.session import Session
-from smtpx.server.watchdog import Deadline, Watchdog
 from smtpx.server.work import Work, overridden_by
 from smtpx.wire.replies import Reply
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from smtpx.server.body import Body
     from smtpx.server.host import Host
     from smtpx.server.session import ConnectionInfo
+    from smtpx.server.watchdog import Watchdog
 
 __all__ = ["EVENT_BUDGET", "MAX_COMMAND_BACKLOG", "PumpBase", "logger"]
 
@@ -107,6 +107,7 @@ class PumpBase(asyncio.Protocol):
     )
 
     info: ConnectionInfo
+    _watchdog: Watchdog
     _machine: ServerMachine
     _transport: asyncio.Transport
     _started: float
@@ -151,11 +152,6 @@ class PumpBase(asyncio.Protocol):
         self.is_made = False
         self.handshake: asyncio.Task[object] | None = None
         self._refusal: Reply | None = None
-        self._watchdog = Watchdog(loop, host.options.timeouts, self._deadline)
-
-    def _deadline(self) -> Deadline:
-        """Return when the present state has lasted too long, and what happens then."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------ writing and reading
 
