@@ -21,6 +21,15 @@ from smtpx.cli.running import (
     server_tls,
 )
 from smtpx.cli.screen import Screen
+from smtpx.cli.server_options import (
+    GRACE,
+    HOSTNAME,
+    QUIET,
+    REQUIRE_TLS,
+    TLS_CERT,
+    TLS_KEY,
+    UVLOOP,
+)
 from smtpx.client.options import ClientOptions, parse_url
 from smtpx.core.limits import Limits
 from smtpx.net.tls import client_context
@@ -78,19 +87,9 @@ _OPTIONS: Final = [
         type=_existing,
         help="Trust these authorities (PEM) in place of the system's.",
     ),
-    _tls(
-        "--tls-cert",
-        metavar="FILE",
-        type=_existing,
-        help="Certificate and chain (PEM): offer STARTTLS.",
-    ),
-    _tls(
-        "--tls-key",
-        metavar="FILE",
-        type=_existing,
-        help="Its key (PEM), if it is not in the same file.",
-    ),
-    _tls("--require-tls", is_flag=True, help="Take no message without TLS."),
+    TLS_CERT,
+    TLS_KEY,
+    REQUIRE_TLS,
     _limits(
         "--max-size",
         metavar="SIZE",
@@ -99,22 +98,11 @@ _OPTIONS: Final = [
         show_default=True,
         help="The largest message, unless the next server takes less.",
     ),
-    _run("--hostname", metavar="NAME", help="What to call this server."),
-    _run(
-        "--grace",
-        metavar="SECONDS",
-        type=click.FloatRange(min=0),
-        default=10.0,
-        show_default=True,
-        help="How long messages under way may go on after Ctrl-C or SIGTERM.",
-    ),
-    _run(
-        "--uvloop/--no-uvloop",
-        default=True,
-        help="Run on uvloop where it is installed, or never.",
-    ),
+    HOSTNAME,
+    GRACE,
+    UVLOOP,
     _run("--wire-log", is_flag=True, help="Show all dialogues, secrets hidden."),
-    _run("-q", "--quiet", is_flag=True, help="Show errors alone."),
+    QUIET,
 ]
 
 _EPILOG: Final = """

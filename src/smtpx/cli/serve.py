@@ -9,6 +9,15 @@ import click
 
 from smtpx.cli.options import SectionedCommand, octet_count, section
 from smtpx.cli.running import parse_listen_url
+from smtpx.cli.server_options import (
+    GRACE,
+    HOSTNAME,
+    QUIET,
+    REQUIRE_TLS,
+    TLS_CERT,
+    TLS_KEY,
+    UVLOOP,
+)
 from smtpx.cli.serving import ServeArguments, run_servers
 from smtpx.cli.values import metrics_address, network, rate_rule, trusted_network
 from smtpx.core.limits import DEFAULT_LIMITS
@@ -59,18 +68,8 @@ _OPTIONS: Final = [
         help="Put Return-Path and Received before each message, or leave it as it "
         "came.",
     ),
-    _tls(
-        "--tls-cert",
-        metavar="FILE",
-        type=_existing,
-        help="Certificate and chain (PEM): offer STARTTLS.",
-    ),
-    _tls(
-        "--tls-key",
-        metavar="FILE",
-        type=_existing,
-        help="Its key (PEM), if it is not in the same file.",
-    ),
+    TLS_CERT,
+    TLS_KEY,
     _tls(
         "--tls-poll",
         metavar="SECONDS",
@@ -78,7 +77,7 @@ _OPTIONS: Final = [
         help="Look this often whether they have changed, and read them again. SIGHUP "
         "does so at once.",
     ),
-    _tls("--require-tls", is_flag=True, help="Take no message without TLS."),
+    REQUIRE_TLS,
     _auth(
         "--auth-file",
         metavar="FILE",
@@ -208,27 +207,16 @@ _OPTIONS: Final = [
         help="Show metrics to Prometheus; without HOST on this machine alone.",
     ),
     _watch("--wire-log", is_flag=True, help="Show all dialogues, secrets hidden."),
-    _run("--hostname", metavar="NAME", help="What to call this server."),
-    _run(
-        "--grace",
-        metavar="SECONDS",
-        type=click.FloatRange(min=0),
-        default=10.0,
-        show_default=True,
-        help="How long messages under way may go on after Ctrl-C or SIGTERM.",
-    ),
+    HOSTNAME,
+    GRACE,
     _run(
         "--workers",
         metavar="COUNT",
         type=_count,
         help="Serve with so many processes. SIGHUP replaces them one after the other.",
     ),
-    _run(
-        "--uvloop/--no-uvloop",
-        default=True,
-        help="Run on uvloop where it is installed, or never.",
-    ),
-    _run("-q", "--quiet", is_flag=True, help="Show errors alone."),
+    UVLOOP,
+    QUIET,
 ]
 
 _EPILOG: Final = """
