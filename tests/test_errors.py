@@ -376,3 +376,7 @@ def test_errors_survive_pickling_and_copying(error: SMTPXError) -> None:
         assert str(again) == str(error)
         assert again.args == error.args
         assert vars(again) == vars(error)
+
+
+def test_line_that_is_too_long_says_what_to_do() -> None:
+    assert "ClientOptions(long_lines=True)" in str(LineTooLong())

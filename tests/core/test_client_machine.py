@@ -764,3 +764,53 @@ def test_segmentation_changes_nothing(step: int) -> None:
         (Rcpt(BOB), "550 5.1.1 no"),
         (Data(), "354 go"),
     ]
+
+
+# --- What is under way, and what is kept secret. ---
+
+
+def under_way(machine: ClientMachine) -> tuple[object, int, bool]:
+    return machine.awaited, machine.outstanding, machine.has_data_to_send
+
+
+def test_machine_tells_what_is_awaited() -> None:
+    machine = ready(*ALL)
+    assert under_way(machine) == (None, 0, False)
+    machine.send(Mail(ALICE))
+    machine.send(Rcpt(BOB))
+    assert under_way(machine) == (Mail(ALICE), 2, True)
+    assert machine.data_to_send() == (
+        b"MAIL FROM:<alice@a.test>\r\nRCPT TO:<bob@b.test>\r\n"
+    )
+    assert under_way(machine) == (Mail(ALICE), 2, False)
+    hear(machine, "250 ok")
+    assert under_way(machine) == (Rcpt(BOB), 1, False)
+
+
+def test_reply_that_repeats_a_secret_loses_its_text() -> None:
+    machine = ready(*ALL)
+    machine.secrets = ("c2VjcmV0",)
+    say(machine, Mail(ALICE), Rcpt(BOB))
+    machine.receive_data(
+        b"250 2.0.0 ok\r\n535-5.7.8 no\r\n535 5.7.8 user c2VjcmV0 is unknown\r\n"
+    )
+    replies = [answer[1] for _ in range(2) if (answer := machine.next_reply())]
+    assert [(reply.code, str(reply.enhanced)) for reply in replies] == [
+        (250, "2.0.0"),
+        (535, "5.7.8"),
+    ]
+    assert replies[0].text == "ok"
+    assert "repeats" in replies[1].text
+    assert "c2VjcmV0" not in str(replies[1])
+
+
+def test_malformed_reply_is_not_shown_while_there_are_secrets() -> None:
+    machine = ready(*ALL)
+    machine.secrets = ("c2VjcmV0",)
+    say(machine, Noop())
+    machine.receive_data(b"c2VjcmV0\r\n")
+    with pytest.raises(BadReply, match="not shown") as caught:
+        machine.next_reply()
+    assert "c2VjcmV0" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    assert state_of(machine) is ClientState.BROKEN

@@ -113,3 +113,21 @@ def test_queue_ids(text: str, queue_id: str | None) -> None:
 @pytest.mark.parametrize("code", [354, 451, 550])
 def test_only_a_positive_reply_has_a_queue_id(code: int) -> None:
     assert find_queue_id(Reply(code, None, "queued as 4XkQ")) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_accepted", "is_unknown", "delivery"),
+    [
+        (Reply(250), True, False, Delivery.DELIVERED),
+        (None, False, True, Delivery.UNKNOWN),
+        (None, False, False, Delivery.NOT_SENT),
+        (Reply(550), False, False, Delivery.REFUSED),
+    ],
+)
+def test_a_recipient_has_one_fate(
+    reply: Reply | None, is_accepted: bool, is_unknown: bool, delivery: Delivery
+) -> None:
+    result = RecipientResult(
+        "a@example.com", reply, is_accepted=is_accepted, is_unknown=is_unknown
+    )
+    assert result.delivery is delivery
