@@ -1,0 +1,100 @@
+"""A chasquid of our own: its configuration, queue and mail in one directory."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.interop.jail import Jail, substitute
+from tests.interop.maildir import Maildir
+from tests.interop.names import PASSWORD, USER
+from tests.interop.programs import HOST, free_port, running, wait_until_listening
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.interop.certificates import ServerFiles
+
+PROGRAM = "/usr/bin/chasquid"
+TOOL = "/usr/bin/chasquid-util"
+
+CONFIGURATION = """\
+hostname: "chasquid.example"
+max_data_size_mb: 20
+smtp_address: "@host@:@port@"
+submission_address: "@host@:@auth_port@"
+submission_over_tls_address: "@host@:@tls_port@"
+mail_delivery_agent_bin: "/bin/sh"
+mail_delivery_agent_args: "/bin/deliver"
+mail_delivery_agent_args: "%to_user%"
+data_dir: "/var/lib/chasquid"
+mail_log_path: "<stderr>"
+"""
+
+# Into a Maildir, as a program that is handed the message.
+DELIVER = """\
+set -e
+directory=/mail/$1
+mkdir -p "$directory/tmp" "$directory/new"
+cat > "$directory/tmp/$$"
+mv "$directory/tmp/$$" "$directory/new/$$"
+"""
+
+
+@dataclass(frozen=True)
+class Chasquid:
+    """A chasquid that is running."""
+
+    port: int
+    # TLS from the first octet, and then only for those who have authenticated.
+    tls_port: int
+    # Takes mail only from those who have authenticated, and by TLS.
+    auth_port: int
+    version: str
+    log: Path
+    user: Maildir
+    other: Maildir
+
+
+PORTS = ("port", "tls_port", "auth_port")
+
+
+def configure(jail: Jail, files: ServerFiles, ports: dict[str, int]) -> None:
+    """Write the configuration."""
+    values = {"host": HOST, **{name: str(port) for name, port in ports.items()}}
+    jail.write("etc/chasquid/chasquid.conf", substitute(CONFIGURATION, values))
+    jail.write("bin/deliver", DELIVER)
+    # An example for filters that are not here.
+    (jail.root / "etc/chasquid/hooks/post-data").unlink()
+    certificate = "etc/chasquid/certs/chasquid.example"
+    jail.copy(files.certificate, f"{certificate}/fullchain.pem")
+    jail.copy(files.key, f"{certificate}/privkey.pem")
+    for name in (USER, "other@example.com"):
+        jail.run(TOOL, "user-add", name, f"--password={PASSWORD}")
+
+
+@contextlib.contextmanager
+def running_chasquid(root: Path, files: ServerFiles) -> Iterator[Chasquid]:
+    """Run chasquid in `root`; only root can, because of the chroot.
+
+    Args:
+        root: an empty directory that all users can enter.
+        files: the certificate.
+    """
+    ports = {name: free_port() for name in PORTS}
+    programs = [PROGRAM[1:], TOOL[1:]]
+    jail = Jail(root, "chasquid", programs, tools=("cat", "mkdir", "mv"))
+    configure(jail, files, ports)
+    log = root / "output"
+    with running(jail.command(PROGRAM), log) as process:
+        for port in ports.values():
+            wait_until_listening((HOST, port), process, log)
+        yield Chasquid(
+            version=jail.run(PROGRAM, "-version").split()[1],
+            log=log,
+            user=Maildir(root / "mail/user"),
+            other=Maildir(root / "mail/other"),
+            **ports,
+        )

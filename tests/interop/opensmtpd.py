@@ -1,0 +1,140 @@
+"""An OpenSMTPD of our own: its configuration, queue and mail in one directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.interop.jail import ROOT, USERS, Jail, substitute
+from tests.interop.maildir import Maildir
+from tests.interop.names import PASSWORD, USER
+from tests.interop.programs import (
+    HOST,
+    find_program,
+    free_port,
+    running,
+    wait_until_listening,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.interop.certificates import ServerFiles
+
+PROGRAM = "/usr/sbin/smtpd"
+# What it delivers to a Maildir with, besides the shell.
+DELIVERY_PROGRAMS = ("mail.maildir", "mail.mda")
+
+CONFIGURATION = """\
+pki opensmtpd.example cert "/etc/certificate.pem"
+pki opensmtpd.example key "/etc/key.pem"
+ca authority cert "/etc/authority.pem"
+table users file:/etc/users
+table credentials file:/etc/credentials
+table aliases { "user" = "user", "other" = "other" }
+smtp max-message-size 20M
+queue ttl 1h
+listen on @host@ port @port@ tls pki opensmtpd.example hostname opensmtpd.example
+listen on @host@ port @tls_port@ smtps pki opensmtpd.example \\
+  hostname opensmtpd.example
+listen on @host@ port @auth_port@ tls-require pki opensmtpd.example \\
+  hostname opensmtpd.example auth <users>
+action "local" maildir "/mail/%{user.username}" alias <aliases>
+action "relay" relay helo opensmtpd.example host smtp+notls://@host@:@relay_port@
+action "relay_tls" relay helo opensmtpd.example \\
+  host smtp+tls://label@@host@:@relay_port@ auth <credentials>
+match from any for domain "example.com" action "local"
+match from any for domain "example.net" action "relay"
+match from any for domain "example.org" action "relay_tls"
+"""
+
+
+@dataclass(frozen=True)
+class OpenSMTPD:
+    """An OpenSMTPD that is running."""
+
+    port: int
+    # TLS from the first octet.
+    tls_port: int
+    # Takes mail only from those who have authenticated, and by TLS.
+    auth_port: int
+    # Where it sends what is for example.net (never by TLS) and example.org (by TLS
+    # and with AUTH only); nobody listens there but a test.
+    relay_port: int
+    version: str
+    log: Path
+    user: Maildir
+    other: Maildir
+
+
+PORTS = ("port", "tls_port", "auth_port", "relay_port")
+
+
+def configure(jail: Jail, files: ServerFiles, ports: dict[str, int]) -> None:
+    """Write the configuration, and make what OpenSMTPD does not make."""
+    values = {"host": HOST, **{name: str(port) for name, port in ports.items()}}
+    jail.write("etc/smtpd.conf", substitute(CONFIGURATION, values))
+    jail.write("etc/users", f"{USER}\t{crypt(PASSWORD)}\n")
+    jail.write("etc/credentials", f"label\t{USER}:{PASSWORD}\n")
+    jail.copy(files.certificate, "etc/certificate.pem")
+    # It refuses a key that others may read.
+    jail.copy(files.key, "etc/key.pem", 0o600)
+    jail.copy(files.authority, "etc/authority.pem")
+    # The authorities that it trusts unless a rule names others.
+    jail.copy(files.authority, "etc/ssl/certs/ca-certificates.crt")
+    for name in ("user", "other"):
+        home = jail.root / "mail" / name
+        home.mkdir()
+        os.chown(home, USERS[name], USERS[name])
+    spool = jail.root / "var/spool/smtpd"
+    spool.mkdir(parents=True)
+    spool.chmod(0o711)
+    (jail.root / "var/run").mkdir(exist_ok=True)
+    os.chown(jail.root / "var/lib/opensmtpd/empty", ROOT, ROOT)
+
+
+def crypt(password: str) -> str:
+    """Return what crypt(3) makes of a password."""
+    done = subprocess.run(
+        [find_program("openssl", "openssl"), "passwd", "-6", "-stdin"],
+        check=True,
+        capture_output=True,
+        input=password.encode(),
+    )
+    return done.stdout.decode().strip()
+
+
+@contextlib.contextmanager
+def running_opensmtpd(root: Path, files: ServerFiles) -> Iterator[OpenSMTPD]:
+    """Run OpenSMTPD in `root`; only root can, because of the chroot.
+
+    Args:
+        root: an empty directory that all users can enter.
+        files: the certificate.
+    """
+    ports = {name: free_port() for name in PORTS}
+    programs = [f"usr/libexec/opensmtpd/{name}" for name in DELIVERY_PROGRAMS]
+    jail = Jail(root, "opensmtpd", [PROGRAM[1:], *programs])
+    configure(jail, files, ports)
+    log = root / "output"
+    with running(jail.command(PROGRAM, "-d"), log) as process:
+        for name, port in ports.items():
+            if name != "relay_port":
+                wait_until_listening((HOST, port), process, log)
+        yield OpenSMTPD(
+            version=version_of(jail),
+            log=log,
+            user=Maildir(root / "mail/user"),
+            other=Maildir(root / "mail/other"),
+            **ports,
+        )
+
+
+def version_of(jail: Jail) -> str:
+    """Ask for the version, which `smtpd` tells before how it is used."""
+    first = jail.run(PROGRAM, "-h", is_checked=False).splitlines()[0]
+    return first.rpartition(" ")[2]
