@@ -33,12 +33,12 @@ data_dir: "/var/lib/chasquid"
 mail_log_path: "<stderr>"
 """
 
-# Into a Maildir, as a program that is handed the message.
+# Into a Maildir, as a program that is handed the message with its lines ended by CRLF.
 DELIVER = """\
 set -e
 directory=/mail/$1
 mkdir -p "$directory/tmp" "$directory/new"
-cat > "$directory/tmp/$$"
+tr -d '\\r' > "$directory/tmp/$$"
 mv "$directory/tmp/$$" "$directory/new/$$"
 """
 
@@ -67,10 +67,11 @@ def configure(jail: Jail, files: ServerFiles, ports: dict[str, int]) -> None:
     jail.write("etc/chasquid/chasquid.conf", substitute(CONFIGURATION, values))
     jail.write("bin/deliver", DELIVER)
     # An example for filters that are not here.
-    (jail.root / "etc/chasquid/hooks/post-data").unlink()
+    (jail.root / "etc/chasquid/hooks/post-data").unlink(missing_ok=True)
     certificate = "etc/chasquid/certs/chasquid.example"
     jail.copy(files.certificate, f"{certificate}/fullchain.pem")
     jail.copy(files.key, f"{certificate}/privkey.pem")
+    (jail.root / "etc/chasquid/domains/example.com").mkdir(parents=True)
     for name in (USER, "other@example.com"):
         jail.run(TOOL, "user-add", name, f"--password={PASSWORD}")
 
@@ -84,8 +85,7 @@ def running_chasquid(root: Path, files: ServerFiles) -> Iterator[Chasquid]:
         files: the certificate.
     """
     ports = {name: free_port() for name in PORTS}
-    programs = [PROGRAM[1:], TOOL[1:]]
-    jail = Jail(root, "chasquid", programs, tools=("cat", "mkdir", "mv"))
+    jail = Jail(root, "chasquid")
     configure(jail, files, ports)
     log = root / "output"
     with running(jail.command(PROGRAM), log) as process:

@@ -164,7 +164,7 @@ def running_exim(root: Path, files: ServerFiles) -> Iterator[Exim]:
         files: the certificate.
     """
     ports = {name: free_port() for name in PORTS}
-    jail = Jail(root, "exim4-daemon-light", [PROGRAM[1:]])
+    jail = Jail(root, "exim4-daemon-light")
     configure(jail, files, ports)
     version = jail.run(PROGRAM, "-bV").partition("Exim version ")[2].split()[0]
     with running(jail.command(PROGRAM, "-bdf"), root / "output") as process:

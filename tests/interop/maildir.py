@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # A field that a server adds on top: name, colon, anything, folded lines.
 TRACE_FIELD = re.compile(
-    rb"(?:Return-Path|Received|Received-SPF|Delivered-To|X-Original-To):[^\n]*\n"
-    rb"(?:[ \t][^\n]*\n)*",
+    rb"(?:Return-Path|Received|Received-SPF|Authentication-Results|Delivered-To|"
+    rb"X-Original-To):[^\n]*\n(?:[ \t][^\n]*\n)*",
     re.IGNORECASE,
 )
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from tests.interop.certificates import ServerFiles
 
 PROGRAM = "/usr/sbin/smtpd"
-# What it delivers to a Maildir with, besides the shell.
-DELIVERY_PROGRAMS = ("mail.maildir", "mail.mda")
 
 CONFIGURATION = """\
 pki opensmtpd.example cert "/etc/certificate.pem"
@@ -40,7 +38,7 @@ smtp max-message-size 20M
 queue ttl 1h
 listen on @host@ port @port@ tls pki opensmtpd.example hostname opensmtpd.example
 listen on @host@ port @tls_port@ smtps pki opensmtpd.example \\
-  hostname opensmtpd.example
+  hostname opensmtpd.example auth-optional <users>
 listen on @host@ port @auth_port@ tls-require pki opensmtpd.example \\
   hostname opensmtpd.example auth <users>
 action "local" maildir "/mail/%{user.username}" alias <aliases>
@@ -117,8 +115,7 @@ def running_opensmtpd(root: Path, files: ServerFiles) -> Iterator[OpenSMTPD]:
         files: the certificate.
     """
     ports = {name: free_port() for name in PORTS}
-    programs = [f"usr/libexec/opensmtpd/{name}" for name in DELIVERY_PROGRAMS]
-    jail = Jail(root, "opensmtpd", [PROGRAM[1:], *programs])
+    jail = Jail(root, "opensmtpd")
     configure(jail, files, ports)
     log = root / "output"
     with running(jail.command(PROGRAM, "-d"), log) as process:
