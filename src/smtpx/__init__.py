@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         ResentBlock,
         parse_message,
     )
+    from smtpx.message.received_spf import ReceivedSPF
     from smtpx.message.reports import (
         DeliveryAction,
         DeliveryReport,
@@ -174,6 +175,7 @@ if TYPE_CHECKING:
         load_private_key,
         make_key_record,
     )
+    from smtpx.verify.sealing import ARCSealer
     from smtpx.verify.signing import (
         DKIMSigner,
     )
@@ -207,6 +209,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCResult",
+    "ARCSealer",
     "AbortedEvent",
     "Address",
     "AddressParts",
@@ -326,6 +329,7 @@ __all__ = [
     "RateRule",
     "RcptEvent",
     "RcptOptions",
+    "ReceivedSPF",
     "Recipient",
     "RecipientReport",
     "RecipientResult",
@@ -541,6 +545,7 @@ _NAMES = {
         "MethodResult",
         "remove_forged_results",
     ),
+    "smtpx.message.received_spf": ("ReceivedSPF",),
     "smtpx.message.reports": (
         "DeliveryAction",
         "DeliveryReport",
@@ -569,6 +574,7 @@ _NAMES = {
         "verify_dkim",
     ),
     "smtpx.verify.signing": ("DKIMSigner",),
+    "smtpx.verify.sealing": ("ARCSealer",),
     "smtpx.verify.canonical": ("Canonicalization",),
     "smtpx.verify.keys": (
         "load_private_key",

@@ -55,6 +55,34 @@ async def test_everything_passes() -> None:
     assert octets.endswith(b"From: ann@example.com\r\nSubject: hi\r\n")
 
 
+async def test_received_spf_on_top() -> None:
+    found = await authenticate(SIGNED, ORIGIN, ZoneResolver(ZONE))
+    header, _ = parse_header(SIGNED)
+    octets = found.add_to(header, "mx.example", received_spf=True)
+    names = [one.name for one in parse_header(octets)[0].fields]
+    assert names[:2] == ["Received-SPF", "Authentication-Results"]
+    assert parse_header(octets)[0].fields[0].text == (
+        "pass (mx.example: ann@example.com, 192.0.2.1) receiver=mx.example; "
+        'identity=mailfrom; client-ip=192.0.2.1; envelope-from="ann@example.com"; '
+        "helo=mail.example.com"
+    )
+    # Of a unix socket there is no SPF, and so no field.
+    local = await authenticate(SIGNED, Origin(user="ann"), ZoneResolver(ZONE))
+    assert local.spf.to_received_spf("mx.example") is None
+    assert local.add_to(header, "mx.example", received_spf=True) == local.add_to(
+        header, "mx.example"
+    )
+
+
+async def test_received_spf_of_a_broken_record() -> None:
+    zone = {**ZONE, "example.com": [("TXT", "v=spf1 ip4:nonsense -all")]}
+    found = await authenticate(MESSAGE, ORIGIN, ZoneResolver(zone))
+    field = found.spf.to_received_spf("mx.example")
+    assert field is not None
+    assert field.text.startswith("permerror ")
+    assert "; problem=" in field.text
+
+
 @pytest.mark.parametrize(
     ("message", "peer", "result"),
     [
@@ -108,6 +136,13 @@ class SilentResolver(ZoneResolver):
     async def ptr(self, name: str) -> Answer[str]:
         await self._wait()
         return await super().ptr(name)
+
+
+async def test_received_spf_of_what_could_not_be_asked_in_time() -> None:
+    found = await authenticate(MESSAGE, ORIGIN, SilentResolver(ZONE), timeout=0.01)
+    field = found.spf.to_received_spf("mx.example")
+    assert field is not None
+    assert field.text.startswith("temperror (mx.example: ann@example.com, 192.0.2.1)")
 
 
 async def test_the_time_is_bounded() -> None:

@@ -35,7 +35,15 @@ if TYPE_CHECKING:
     from smtpx.message.fields import Header, HeaderField
     from smtpx.net.records import RecordResolver
 
-__all__ = ["MAX_INSTANCES", "ARCResult", "ARCSet", "find_sets", "verify_arc"]
+__all__ = [
+    "MAX_INSTANCES",
+    "ARCResult",
+    "ARCSet",
+    "find_instance",
+    "find_sets",
+    "sealed_octets",
+    "verify_arc",
+]
 
 MAX_INSTANCES: Final = 50
 """RFC 8617 section 4.2.1."""
@@ -155,15 +163,31 @@ def _by_instance(fields: tuple[HeaderField, ...]) -> dict[int, HeaderField]:
         raise BadSyntax(f"over {MAX_INSTANCES} ARC sets")
     found: dict[int, HeaderField] = {}
     for one in fields:
-        # Of the results only the instance is a tag; the rest is not looked at here.
-        name, _, value = one.value.partition(b";")[0].partition(b"=")
-        if name.strip() != b"i":
-            value = parse_tags(one.value).get("i", "").encode()
-        instance = parse_number(value.strip().decode("ascii", "replace"), "i")
+        instance = _parse_instance(one)
         if instance in found:
             raise BadSyntax("an ARC set is there twice")
         found[instance] = one
     return found
+
+
+def _parse_instance(one: HeaderField) -> int:
+    # Of the results only the instance is a tag; the rest is not looked at here.
+    name, _, value = one.value.partition(b";")[0].partition(b"=")
+    if name.strip() != b"i":
+        value = parse_tags(one.value).get("i", "").encode()
+    return parse_number(value.strip().decode("ascii", "replace"), "i")
+
+
+def find_instance(one: HeaderField) -> int | None:
+    """Return to which set a field belongs; None if it does not say.
+
+    Args:
+        one: any of the three fields.
+    """
+    try:
+        return _parse_instance(one)
+    except BadSyntax:
+        return None
 
 
 def _parse_seal(one: ARCSet) -> Signature:

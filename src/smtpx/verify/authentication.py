@@ -123,16 +123,23 @@ class Authentication:
         results.append(self.dmarc.to_method_result())
         return AuthenticationResults(authserv_id, tuple(results))
 
-    def add_to(self, header: Header, authserv_id: str) -> bytes:
+    def add_to(
+        self, header: Header, authserv_id: str, *, received_spf: bool = False
+    ) -> bytes:
         """Return a header with the field on top, and without forged ones.
 
         Args:
             header: as it was received.
             authserv_id: our name; fields that claim it are removed (RFC 8601 section
                 5).
+            received_spf: put a Received-SPF field on top of it (RFC 7208 section 9.1),
+                for filters that look there.
         """
-        field = self.to_results(authserv_id).to_field()
-        return field.octets + remove_forged_results(header, authserv_id).encode()
+        octets = self.to_results(authserv_id).to_field().octets
+        spf = self.spf.to_received_spf(authserv_id) if received_spf else None
+        if spf is not None:
+            octets = spf.octets + octets
+        return octets + remove_forged_results(header, authserv_id).encode()
 
 
 async def authenticate(
@@ -158,7 +165,7 @@ async def authenticate(
     content = SignedContent(message)
     deadline = asyncio.get_running_loop().time() + timeout
     spf, iprev, dkim, arc = await asyncio.gather(
-        _within(deadline, _spf(origin, resolver, receiver), SPFResult("temperror")),
+        _within(deadline, _spf(origin, resolver, receiver), _late_spf(origin)),
         _within(deadline, _iprev(origin, resolver), None),
         _within(deadline, verify_dkim(content, resolver), _LATE_DKIM),
         _within(deadline, verify_arc(content, resolver), ARCResult("temperror")),
@@ -178,6 +185,13 @@ async def authenticate(
         # What could not be asked might have passed (RFC 9989 section 5.3.6).
         dmarc = DMARCResult("temperror", dmarc.domain, reason="SPF or DKIM is unknown")
     return Authentication(spf, dkim, arc, dmarc, iprev, origin.user)
+
+
+def _late_spf(origin: Origin) -> SPFResult:
+    identity = "" if origin.reverse_path is None else str(origin.reverse_path)
+    return SPFResult(
+        "temperror", identity=identity, hello=origin.hello, peer=origin.peer
+    )
 
 
 async def _spf(origin: Origin, resolver: RecordResolver, receiver: str) -> SPFResult:

@@ -34,7 +34,18 @@ from smtpx.wire.address import parse_domain
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["SIGNED_FIELDS", "DKIMSigner"]
+    from smtpx.message.fields import Header
+
+__all__ = [
+    "SIGNED_FIELDS",
+    "DKIMSigner",
+    "choose_names",
+    "encode_base64",
+    "list_names",
+    "sign_field",
+    "signing_domain",
+    "unsigned_field",
+]
 
 SIGNED_FIELDS: Final = (
     *("From", "Sender", "Reply-To", "Subject", "Date", "Message-ID"),
@@ -49,8 +60,8 @@ SIGNED_FIELDS: Final = (
 # Signed once more than they occur, so that none can be added: a mail reader may show
 # the added one (RFC 6376 section 8.15).
 _SEALED: Final = (
-    *("From", "Sender", "Reply-To", "Subject", "Date", "Message-ID", "To", "Cc"),
-    *("MIME-Version", "Content-Type", "Content-Transfer-Encoding"),
+    *("from", "sender", "reply-to", "subject", "date", "message-id", "to", "cc"),
+    *("mime-version", "content-type", "content-transfer-encoding"),
 )
 
 _B_OCTETS: Final = 70
@@ -91,8 +102,8 @@ class DKIMSigner:
         expires_after: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.domain = _a_labels(domain)
-        self.selector = _a_labels(selector)
+        self.domain = signing_domain(domain)
+        self.selector = signing_domain(selector)
         self._key = load_private_key(key) if isinstance(key, bytes) else key
         self._names = frozenset(one.lower() for one in fields) | {"from"}
         self._header_mode = headers
@@ -133,17 +144,9 @@ class DKIMSigner:
             BadSyntax: it has no From field.
         """
         content = SignedContent(message)
-        if content.header.first("From") is None:
-            raise BadSyntax("a message without From cannot be signed: add the field")
-        present = [
-            one.name.lower()
-            for one in content.header.fields
-            if one.name.lower() in self._names
-        ]
-        sealed = [one.lower() for one in _SEALED if one.lower() in self._names]
-        names = [*present, *sealed]
+        names = choose_names(content.header, self._names)
         now = int(self._clock())
-        body_hash = _base64(content.body_hash(self._body_mode))
+        body_hash = encode_base64(content.body_hash(self._body_mode))
         words = [
             "v=1;",
             f"a={self.algorithm};",
@@ -154,36 +157,89 @@ class DKIMSigner:
         ]
         if self._expires_after is not None:
             words.append(f"x={now + self._expires_after};")
-        # White space may stand around the colons (RFC 6376 section 3.5).
-        words += ["h=" + names[0], *(f":{name}" for name in names[1:])]
-        words[-1] += ";"
-        words += [f"bh={body_hash};", "b="]
-        return self._finish(content, names, [word.encode() for word in words])
-
-    def _finish(
-        self, content: SignedContent, names: list[str], words: list[bytes]
-    ) -> HeaderField:
-        """Sign, and put the signature in."""
-        name = "DKIM-Signature"
-        unsigned = HeaderField(name, fold_field(name, words))
+        words += [*list_names(names), f"bh={body_hash};", "b="]
+        unsigned = unsigned_field("DKIM-Signature", words)
         octets = b"".join(
             canonicalize_field(one.octets, self._header_mode)
             for one in select_fields(content.header, names)
         ) + blanked(unsigned, self._header_mode)
-        signature = _base64(sign_octets(self._key, octets))
-        lines = [
-            signature[at : at + _B_OCTETS].encode()
-            for at in range(0, len(signature), _B_OCTETS)
-        ]
-        signed = unsigned.octets.removesuffix(b"\r\n") + b"\r\n ".join([b"", *lines])
-        return HeaderField(name, signed + b"\r\n")
+        return sign_field(unsigned, self._key, octets)
 
 
-def _base64(octets: bytes) -> str:
+def choose_names(header: Header, wanted: frozenset[str]) -> list[str]:
+    """Choose the fields that a signature covers, as it lists them.
+
+    Args:
+        header: of the message.
+        wanted: names in lower case, to be covered if they are there.
+
+    Raises:
+        BadSyntax: there is no From field.
+    """
+    if header.first("From") is None:
+        raise BadSyntax("a message without From cannot be signed: add the field")
+    present = [one.name.lower() for one in header.fields if one.name.lower() in wanted]
+    return [*present, *(one for one in _SEALED if one in wanted)]
+
+
+def list_names(names: Sequence[str]) -> list[str]:
+    """Write tag ``h`` as words, between which the field may be folded.
+
+    White space may stand around the colons (RFC 6376 section 3.5).
+
+    Args:
+        names: at least one.
+    """
+    words = ["h=" + names[0], *(f":{name}" for name in names[1:])]
+    words[-1] += ";"
+    return words
+
+
+def unsigned_field(name: str, words: Sequence[str]) -> HeaderField:
+    """Make a signature field without its signature.
+
+    Args:
+        name: of the field.
+        words: its value; the last is ``b=``.
+    """
+    return HeaderField(name, fold_field(name, [word.encode() for word in words]))
+
+
+def sign_field(field: HeaderField, key: PrivateKey, octets: bytes) -> HeaderField:
+    """Put the signature into a field.
+
+    Args:
+        field: without it, as `unsigned_field` makes it.
+        key: to sign with.
+        octets: what is signed, this field too.
+    """
+    signature = encode_base64(sign_octets(key, octets))
+    lines = [
+        signature[at : at + _B_OCTETS].encode()
+        for at in range(0, len(signature), _B_OCTETS)
+    ]
+    signed = field.octets.removesuffix(b"\r\n") + b"\r\n ".join([b"", *lines])
+    return HeaderField(field.name, signed + b"\r\n")
+
+
+def encode_base64(octets: bytes) -> str:
+    """Write octets in base64, on one line.
+
+    Args:
+        octets: to write.
+    """
     return binascii.b2a_base64(octets, newline=False).decode("ascii")
 
 
-def _a_labels(domain: str) -> str:
+def signing_domain(domain: str) -> str:
+    """Return a domain or selector of ours as signatures have it: in A-labels.
+
+    Args:
+        domain: in U-labels or A-labels.
+
+    Raises:
+        BadAddress: it is none.
+    """
     text = domain.removesuffix(".")
     parse_domain(text.replace("_", "-").encode())
     if text.isascii():

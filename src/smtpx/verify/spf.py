@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import BadAddress
+from smtpx.message.received_spf import ReceivedSPF
 from smtpx.message.results import MethodResult
 from smtpx.net.dns import DNSFailure
 from smtpx.wire.address import Mailbox
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import spftrace
 
+    from smtpx.message.fields import HeaderField
     from smtpx.net.records import RecordResolver
 
 __all__ = ["MAX_QUERIES", "TIME_LIMIT_SECONDS", "SPFResult", "check_spf"]
@@ -50,6 +52,7 @@ class SPFResult:
         explanation: what the domain says to whom it refuses. It is a stranger's text:
             printable ASCII, but anything it likes.
         reason: why it is an error.
+        peer: the address of the host; None if it has none.
     """
 
     result: str
@@ -58,6 +61,7 @@ class SPFResult:
     hello: str = ""
     explanation: str = ""
     reason: str = ""
+    peer: IPv4Address | IPv6Address | None = None
 
     @property
     def is_pass(self) -> bool:
@@ -73,6 +77,27 @@ class SPFResult:
         else:
             properties = (("smtp.helo", self.hello),) if self.hello else ()
         return MethodResult("spf", self.result, self.reason, properties)
+
+    def to_received_spf(self, receiver: str) -> HeaderField | None:
+        """Write a Received-SPF field (RFC 7208 section 9.1).
+
+        Args:
+            receiver: the name of this host.
+
+        Returns:
+            The field; None of a client without an IP address, for which there is no
+            SPF.
+        """
+        if self.peer is None:
+            return None
+        return ReceivedSPF(
+            result=self.result,
+            receiver=receiver,
+            client=self.peer,
+            hello=self.hello,
+            envelope_from=self.identity,
+            problem=self.reason,
+        ).to_field()
 
 
 async def check_spf(
@@ -103,7 +128,7 @@ async def check_spf(
         local_part, _, domain = (reverse_path or hello).rpartition("@")
     sender = f"{local_part or 'postmaster'}@{domain}"
     domain = domain.rstrip(".").lower()
-    told = SPFResult("none", domain=domain, identity=identity, hello=hello)
+    told = SPFResult("none", domain, identity, hello, peer=peer)
     if not _is_domain(domain):
         return told
     lookups = _Lookups(resolver, f"{sender} {hello} {receiver}")
@@ -119,6 +144,7 @@ async def check_spf(
         hello=hello,
         explanation=_printable(explanation),
         reason=_printable(reason),
+        peer=peer,
     )
 
 
