@@ -1,11 +1,14 @@
 """Mechanisms of SASL between us and others, both ways.
 
-Dovecot, which Postfix asks, has SCRAM without channel binding; of the foreign clients
-none binds by ``tls-server-end-point``, the only type that Python's `ssl` has a way to.
+Dovecot, which Postfix asks, has SCRAM without channel binding. GNU SASL binds by
+``tls-unique``, so under TLS 1.2 only: under 1.3 it binds by ``tls-exporter``, which
+Python's `ssl` has no way to. With ``tls-server-end-point`` scramp stands for the others
+(``tests/sasl/test_bound_to_others.py``).
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -162,6 +165,18 @@ async def log_in_with_nodemailer(login: Login, _directory: Path) -> None:
     )
 
 
+async def bind_with_gsasl(login: Login, _directory: Path) -> None:
+    await run_program(
+        *(find_program("gsasl", "gsasl"), "--smtp"),
+        # By name: it compares with the certificate, which has no address to it.
+        f"--connect=localhost:{login.port}",
+        f"--x509-ca-file={login.files.authority}",
+        f"--mechanism={login.mechanism}",
+        *(f"--authentication-id={USER}", f"--password={login.secret}"),
+        *("--quiet", "--application-data"),
+    )
+
+
 CLIENTS: dict[str, Callable[[Login, Path], Awaitable[None]]] = {
     "gsasl": log_in_with_gsasl,
     "curl": log_in_with_curl,
@@ -218,6 +233,30 @@ def make_checker() -> smtpx.TokenChecker:
     return smtpx.TokenChecker(
         keys=token_keys(), issuer=TOKEN_ISSUER, audience=(TOKEN_AUDIENCE,)
     )
+
+
+@pytest.mark.parametrize("is_right", [True, False], ids=["right", "other"])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS"])
+async def test_gsasl_binds_to_tls(
+    mechanism: str, is_right: bool, certificates: ServerFiles, tmp_path: Path
+) -> None:
+    """To TLS 1.3 it binds in a way that we cannot check."""
+    proved: list[smtpx.Identity] = []
+    tls = certificates.server_context()
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2 if is_right else ssl.TLSVersion.TLSv1_3
+    options = smtpx.ServerOptions(
+        hostname="mx.example", tls=tls, auth_mechanisms=(mechanism,)
+    )
+    session = partial(Users, proved=proved)
+    async with smtpx.Server(session, f"{HOST}:0", options=options) as server:
+        port = int(server.addresses[0].rpartition(":")[2])
+        login = Login(port, certificates, mechanism, PASSWORD)
+        if is_right:
+            await bind_with_gsasl(login, tmp_path)
+        else:
+            with pytest.raises(AssertionError, match="535"):
+                await bind_with_gsasl(login, tmp_path)
+    assert [one.mechanism for one in proved] == ([mechanism] if is_right else [])
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
