@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     )
     from smtpx.app.prometheus import PrometheusEvents
     from smtpx.app.relay import Relay, RelaySession
+    from smtpx.app.serving import run
     from smtpx.app.sinks import (
         EmlSink,
         MaildirSink,
         Sink,
+        received_field,
+        trace_fields,
     )
     from smtpx.app.telemetry import OpenTelemetryEvents
     from smtpx.app.tokens import TokenChecker
@@ -183,6 +186,7 @@ if TYPE_CHECKING:
         SPFResult,
         check_spf,
     )
+    from smtpx.verify.srs import SenderRewriter
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.commands import parse_raw
@@ -356,6 +360,7 @@ __all__ = [
     "SendResult",
     "SendWindow",
     "SenderRefused",
+    "SenderRewriter",
     "Server",
     "ServerEvent",
     "ServerOptions",
@@ -398,11 +403,14 @@ __all__ = [
     "parse_message",
     "parse_raw",
     "parse_report",
+    "received_field",
     "remove_forged_results",
+    "run",
     "run_workers",
     "send",
     "server_context",
     "split_address",
+    "trace_fields",
     "transform",
     "verify_arc",
     "verify_dkim",
@@ -554,6 +562,7 @@ _NAMES = {
         "make_report",
         "parse_report",
     ),
+    "smtpx.verify.srs": ("SenderRewriter",),
     "smtpx.app.event_log": ("EventLog", "log_wire"),
     "smtpx.app.prometheus": ("PrometheusEvents",),
     "smtpx.app.telemetry": ("OpenTelemetryEvents",),
@@ -613,10 +622,13 @@ _NAMES = {
         "MboxSink",
         "WebhookSink",
     ),
+    "smtpx.app.serving": ("run",),
     "smtpx.app.sinks": (
         "EmlSink",
         "MaildirSink",
         "Sink",
+        "received_field",
+        "trace_fields",
     ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

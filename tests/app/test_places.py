@@ -64,13 +64,17 @@ async def test_what_was_not_written_whole_is_taken_back(
 
 
 @contextmanager
-def web(status: int) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+def web(
+    status: int, signatures: list[str] | None = None
+) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     posted: list[tuple[str, bytes]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # the name that http.server calls
             size = int(self.headers["Content-Length"])
             posted.append((self.headers["Content-Type"], self.rfile.read(size)))
+            if signatures is not None:
+                signatures.append(self.headers["X-Signature"])
             self.send_response(status)
             self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", "0")
@@ -114,6 +118,25 @@ async def test_what_a_webhook_says(status: int, code: int) -> None:
             assert caught.value.code == code
         await sink.close()
     assert posted == [("message/rfc822", b"X: y\r\n" + MESSAGE)]
+
+
+async def test_a_webhook_is_signed() -> None:
+    signatures: list[str] = []
+    with web(200, signatures) as (url, posted):
+        sink = WebhookSink(
+            url,
+            headers={"Content-Type": "application/json"},
+            secret=b"secret",
+            clock=lambda: 1772704800.9,
+        )
+        await sink.store(b"", content(b"{}"))
+        await sink.close()
+        assert posted == [("application/json", b"{}")]
+        # openssl dgst -sha256 -hmac secret, of 1772704800.{}
+        assert signatures == [
+            "t=1772704800,v1="
+            "fcba31402b404535c490dd61a465931b41ba2a3cd7aa38bfdb68ff0fcbc487fb"
+        ]
 
 
 async def test_no_webhook_there() -> None:

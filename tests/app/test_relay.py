@@ -857,6 +857,33 @@ def test_where_a_message_came_from(is_asked: bool) -> None:
     run(scenario())
 
 
+def test_what_xforward_told_us_is_passed_on() -> None:
+    async def scenario() -> None:
+        told = "250-next.test\r\n250 XFORWARD NAME ADDR PROTO HELO IDENT SOURCE"
+        script = Upstream({"EHLO": told, "XFORWARD": "250 2.0.0 noted"})
+        trusted = ("127.0.0.0/8",)
+        async with upstream(script):
+            url = f"smtp+plain://{script.address}"
+            relay = Relay(url, options=OPTIONS, xforward=True)
+            async with serve(relay, xforward_networks=trusted) as served:
+                peer = await served.ready()
+                line = (
+                    b"XFORWARD ADDR=192.0.2.7 HELO=c.example IDENT=4XkQ PORT=40112\r\n"
+                )
+                assert await peer.say(line, 1) == [250]
+                assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+                # It was told of one message; the next comes from our client itself.
+                assert await peer.say(MESSAGE, 4) == [250, 250, 354, 250]
+        first, second = (one for one in script.commands if one.startswith("XFORWARD"))
+        assert first == (
+            "XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.7 PROTO=[UNAVAILABLE] "
+            "HELO=c.example IDENT=4XkQ SOURCE=[UNAVAILABLE]"
+        )
+        assert second.startswith("XFORWARD ADDR=127.0.0.1 PROTO=ESMTP HELO=c.test")
+
+    run(scenario())
+
+
 def test_nothing_is_told_to_who_does_not_ask() -> None:
     async def scenario() -> None:
         script = Upstream()

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from smtpx.app import sinks
-from smtpx.app.sinks import EmlSink, MaildirSink, PrintSink, printable, trace_fields
+from smtpx.app.sinks import (
+    EmlSink,
+    MaildirSink,
+    PrintSink,
+    printable,
+    received_field,
+    trace_fields,
+)
 from smtpx.errors import MessageAborted
 from smtpx.net.tls import TLSInfo
 from smtpx.server.session import ConnectionInfo
@@ -303,6 +310,17 @@ def test_trace_fields_of_one_recipient() -> None:
     ]
     assert lines[4].startswith("\tfor <b@example.net>; ")
     assert lines[5:] == [""]
+
+
+def test_the_field_of_who_relays_is_that_of_a_delivery_alone() -> None:
+    names = [
+        line.partition(b":")[0]
+        for line in received_field(connection("b@example.net")).split(b"\r\n")
+        if line and not line.startswith(b"\t")
+    ]
+    assert names == [b"Received"]
+    with pytest.raises(ValueError, match="no transaction"):
+        received_field(connection(envelope=None))
 
 
 def test_trace_fields_do_not_tell_recipients_of_each_other() -> None:

@@ -22,7 +22,6 @@ import contextlib
 import contextvars
 import inspect
 import logging
-import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from smtpx.app.mail import Arrival, Mail
 from smtpx.app.places import forward
 from smtpx.app.routes import Pattern
+from smtpx.app.serving import set_by_sigterm
 from smtpx.app.sinks import Sink, trace_fields
 from smtpx.app.spool import spool
 from smtpx.errors import Refuse
@@ -262,17 +262,9 @@ class App:
         Args:
             address: where to listen, as for `Server`.
         """
-        loop = asyncio.get_running_loop()
-        is_over = asyncio.Event()
-        # Windows has no such thing, and other threads may not set it.
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(signal.SIGTERM, is_over.set)
-        try:
+        with set_by_sigterm() as is_over:
             async with self.serving(address):
                 await is_over.wait()
-        finally:
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.remove_signal_handler(signal.SIGTERM)
 
     @contextlib.asynccontextmanager
     async def serving(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import os
 import re
 import threading
@@ -145,9 +147,14 @@ class WebhookSink(Sink):
 
     Args:
         url: ``https://`` or ``http://``.
-        headers: of the request, such as Authorization.
+        headers: of the request, such as Authorization; or another Content-Type, if what
+            you store is none of mail.
         timeout: in seconds.
         threads: requests at the same time.
+        secret: shared with the other end. Each request is signed with it, so that the
+            other end knows who sent it, and when: the field ``X-Signature`` is
+            ``t=<seconds since 1970>,v1=<hexadecimal HMAC-SHA256>`` of ``<t>.<body>``.
+        clock: returns seconds since 1970.
 
     Raises:
         ValueError: it is no such URL.
@@ -160,12 +167,16 @@ class WebhookSink(Sink):
         headers: dict[str, str] | None = None,
         timeout: float = 30.0,
         threads: int = 8,
+        secret: bytes | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
             raise ValueError("a webhook has a URL that begins with https:// or http://")
         self._url = url
         self._headers = {"Content-Type": "message/rfc822", **(headers or {})}
         self._timeout = timeout
+        self._secret = secret
+        self._clock = clock
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="smtpx-webhook")
         self._opener = urllib.request.build_opener(_NoRedirects)
 
@@ -197,6 +208,10 @@ class WebhookSink(Sink):
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             self._url, data=octets, headers=self._headers, method="POST"
         )
+        if self._secret is not None:
+            when = int(self._clock())
+            signed = hmac.new(self._secret, b"%d.%b" % (when, octets), hashlib.sha256)
+            request.add_header("X-Signature", f"t={when},v1={signed.hexdigest()}")
         try:
             with self._opener.open(request, timeout=self._timeout) as response:
                 status: int = response.status

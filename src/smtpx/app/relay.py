@@ -116,7 +116,8 @@ class Relay:
         auth: our credentials there. Without them, whatever the client sends is sent by
             nobody in particular.
         xforward: where the next server offers XFORWARD, tell it for its log where each
-            message came from (Postfix). It offers that to clients that it trusts.
+            message came from (Postfix). It offers that to clients that it trusts. What
+            our client told by XFORWARD is passed on, as a content filter should.
         proxy_header: begin each connection there with a PROXY header that tells of our
             client (HAProxy). The next server must expect it of us; it then treats us
             as it would that client.
@@ -546,8 +547,19 @@ def _port_of(address: str) -> int:
 def _origin_of(connection: ConnectionInfo, names: tuple[str, ...]) -> XForward:
     """Say where a message comes from, in those attributes that the server takes.
 
-    Of those that are not known nothing is said.
+    Of those that are not known nothing is said. A gateway that told us is believed in
+    all: of what it does not know, our own view is of the gateway.
     """
+    offered = {name.lower() for name in names}
+    told = connection.forwarded
+    if told is not None:
+        return XForward(
+            **{
+                name: getattr(told, name)
+                for name in (one.lower() for one in told.names)
+                if name in offered
+            }
+        )
     port = connection.peer.rpartition(":")[2]
     is_local = connection.is_local
     known: dict[str, Any] = {
@@ -558,7 +570,6 @@ def _origin_of(connection: ConnectionInfo, names: tuple[str, ...]) -> XForward:
         "ident": connection.id,
         "source": ForwardedSource.LOCAL if is_local else ForwardedSource.REMOTE,
     }
-    offered = {name.lower() for name in names}
     return XForward(**{name: known[name] for name in known if name in offered})
 
 

@@ -35,8 +35,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
 
     from smtpx.server.session import ConnectionInfo
+    from smtpx.wire.envelope import Envelope
 
-__all__ = ["EmlSink", "MaildirSink", "PrintSink", "Sink", "printable", "trace_fields"]
+__all__ = [
+    "EmlSink",
+    "MaildirSink",
+    "PrintSink",
+    "Sink",
+    "printable",
+    "received_field",
+    "trace_fields",
+]
 
 # Octets gathered before a trip to a thread: a trip costs some 50 us, as much as
 # writing 100 KiB to the page cache.
@@ -332,9 +341,25 @@ def trace_fields(connection: ConnectionInfo) -> bytes:
     Raises:
         ValueError: no transaction is under way.
     """
-    envelope = connection.envelope
-    if envelope is None:
-        raise ValueError("no transaction is under way: there is nothing to trace")
+    received = received_field(connection)
+    return make_return_path(_envelope_of(connection).reverse_path).octets + received
+
+
+def received_field(connection: ConnectionInfo) -> bytes:
+    """Make the Received field that who relays puts on top (RFC 5321 section 4.4).
+
+    By these fields a loop is found. Call it while the transaction is under way.
+
+    Args:
+        connection: of the session, with its ``envelope``.
+
+    Returns:
+        A header field with CRLF line ends.
+
+    Raises:
+        ValueError: no transaction is under way.
+    """
+    envelope = _envelope_of(connection)
     # More than one recipient is not told: they may be strangers to each other
     # (RFC 5321 section 7.2).
     single = envelope.recipients[0] if len(envelope.recipients) == 1 else None
@@ -349,8 +374,13 @@ def trace_fields(connection: ConnectionInfo) -> bytes:
         recipient=None if single is None else single.mailbox,
         date=datetime.now(UTC),
     )
-    return_path = make_return_path(envelope.reverse_path)
-    return return_path.octets + received.to_field().octets
+    return received.to_field().octets
+
+
+def _envelope_of(connection: ConnectionInfo) -> Envelope:
+    if connection.envelope is None:
+        raise ValueError("no transaction is under way: there is nothing to trace")
+    return connection.envelope
 
 
 def _flush_folder(folder: Path) -> None:
