@@ -65,9 +65,11 @@ REGISTRY: Final = DEFAULT_REGISTRY.with_extension(
 )
 
 
-def make_config(*, is_lmtp: bool, limits: Limits) -> ServerConfig:
-    """Switch everything on."""
-    return ServerConfig(
+def make_config(
+    *, is_lmtp: bool, limits: Limits, gateway: frozenset[str] = frozenset()
+) -> ServerConfig:
+    """Switch everything on; XCLIENT and XFORWARD for who is a gateway."""
+    config = ServerConfig(
         hostname="mx.test",
         is_lmtp=is_lmtp,
         limits=limits,
@@ -82,6 +84,7 @@ def make_config(*, is_lmtp: bool, limits: Limits) -> ServerConfig:
         mechanisms=SERVER_MECHANISMS,
         offers_starttls=True,
     )
+    return config.for_gateway(gateway)
 
 
 _KEYS: Final = {
@@ -100,11 +103,15 @@ _START_DATA: Final = (None, None, Reply(354), None, _NO, None, _LATER, None, Non
 _WELCOME: Final = (*(None,) * 20, Reply(220, None, "hello"), Reply(554), _BYE)
 _AUTHENTICATED: Final = (None, None, None, Reply(535, "5.7.8", "not as that"))
 
+# It is granted by a new beginning, never with 250.
+_XCLIENT: Final = (None, None, None, _NO, None, _LATER, None, None, _BYE)
+
 _TABLES: Final[dict[type, Sequence[Reply | None]]] = {
     events.ClientConnected: _WELCOME,
     events.StartTLSRequested: _START_TLS,
     events.DataRequested: _START_DATA,
     events.Authenticated: _AUTHENTICATED,
+    events.XClientReceived: _XCLIENT,
 }
 
 

@@ -89,13 +89,26 @@ CONTENT_LINES: Final = (
     *(b"DATA", b"BDAT 5 LAST", b"EHLO evil", b"AUTH PLAIN", b"STARTTLS", b"XPING evil"),
     *(b"GET / HTTP/1.1", b"VRFY evil", b"ETRN evil"),
 )
+# Who may say what in place of a client.
+GATEWAYS: Final = st.sampled_from(
+    [
+        *(frozenset[str](), frozenset[str]()),
+        frozenset({"XCLIENT", "XFORWARD"}),
+        frozenset({"XCLIENT"}),
+        frozenset({"XFORWARD"}),
+    ]
+)
+GATEWAY_ATTRIBUTES: Final = (
+    *("ADDR=192.0.2.1", "ADDR=IPV6:2001:db8::1", "NAME=c.test", "PORT=25"),
+    *("HELO=c.test", "PROTO=ESMTP", "PROTO=SMTP", "NAME=[UNAVAILABLE]"),
+    *("ADDR=[TEMPUNAVAIL]", "NAME=a+2Eb"),
+)
 RIGHT_PASSWORD: Final = f"\0{USER}\0{PASSWORD}".encode()
 CONTENT: Final = st.lists(st.sampled_from(CONTENT_LINES), max_size=5)
 SMALL_COMMANDS: Final = (
     *("NOOP", "noop x y", "HELP", "help MAIL", "VRFY b", "VRFY", "EXPN list", "EXPN"),
     *("ETRN example.com", "ETRN @example.com", "ETRN #q", "ETRN", "XPING", "xping a b"),
-    # Of nobody that is trusted.
-    *("XCLIENT ADDR=192.0.2.1", "XFORWARD ADDR=192.0.2.1", "XCLIENT"),
+    *("XCLIENT", "XFORWARD", "XCLIENT ADDR=none", "XFORWARD ADDR", "XCLIENT NAME=+4"),
     *("SEND FROM:<a@b>", "TURN", "XNONE", "", " ", "\t", "RSET x", "DATA x", "QUIT x"),
     *("MAIL", "MAIL FROM", "RCPT", "MAIL TO:<a@b>", "BDATX", "EHLO", "HELO a b"),
     *("AUTH", "AUTH PLAIN = =", "AUTH NONE", "AUTH PLAIN !!", "STARTTLS x"),
@@ -135,9 +148,18 @@ def step(
 class ServerSessions(RuleBasedStateMachine):
     """Writes a session, and knows for each step how many replies it must get."""
 
-    @initialize(is_lmtp=st.booleans(), limits=LIMITS, decisions=DECISIONS)
-    def begin(self, is_lmtp: bool, limits: Limits, decisions: list[int]) -> None:
-        self.config = make_config(is_lmtp=is_lmtp, limits=limits)
+    @initialize(
+        is_lmtp=st.booleans(), limits=LIMITS, gateway=GATEWAYS, decisions=DECISIONS
+    )
+    def begin(
+        self,
+        is_lmtp: bool,
+        limits: Limits,
+        gateway: frozenset[str],
+        decisions: list[int],
+    ) -> None:
+        self.config = make_config(is_lmtp=is_lmtp, limits=limits, gateway=gateway)
+        self.gateway = gateway
         self.decisions = decisions
         self.connect()
 
@@ -430,6 +452,45 @@ class ServerSessions(RuleBasedStateMachine):
             self.has_hello = self.has_auth = False
             assert self.session.machine.identity is None
 
+    # ------------------------------------------------------------- gateways
+
+    @step(
+        attributes=st.lists(st.sampled_from(GATEWAY_ATTRIBUTES), min_size=1),
+        user=st.sampled_from([None, None, "LOGIN=ann", "LOGIN=[UNAVAILABLE]"]),
+        sizes=SIZES,
+    )
+    def xclient(
+        self, attributes: list[str], user: str | None, sizes: list[int]
+    ) -> None:
+        told = [*attributes, *([] if user is None else [user])]
+        (code,) = self.say(wire(f"XCLIENT {' '.join(told)}"), sizes)
+        if code in {220, 554} and not self.session.is_closed and self.was_restarted():
+            assert "XCLIENT" in self.gateway
+            assert not self.has_mail
+            # As a new connection, but for TLS and for what it tells.
+            self.is_welcome = code == 220
+            self.has_hello = False
+            self.has_auth = user == "LOGIN=ann"
+            assert (self.session.machine.identity is not None) == self.has_auth
+        elif not self.session.is_closed:
+            assert code >= 400
+
+    def was_restarted(self) -> bool:
+        """Tell whether somebody else was greeted just now."""
+        return isinstance(self.session.seen[-1], events.ClientConnected)
+
+    @step(
+        attributes=st.lists(st.sampled_from(GATEWAY_ATTRIBUTES), min_size=1),
+        sizes=SIZES,
+    )
+    def xforward(self, attributes: list[str], sizes: list[int]) -> None:
+        (code,) = self.say(wire(f"XFORWARD {' '.join(attributes)}"), sizes)
+        if code == 250:
+            assert "XFORWARD" in self.gateway
+            assert self.is_welcome
+            assert not self.has_mail
+            assert self.session.machine.forwarded is not None
+
     # ------------------------------------------------------------- what must hold
 
     @invariant()
@@ -503,6 +564,7 @@ FRAGMENTS: Final = st.sampled_from(
         *(b"AUTH PLAIN AHVzZXIAcGVuY2ls\r\n", b"AUTH LOGIN\r\n", b"dXNlcg==\r\n"),
         *(b"*\r\n", b"NOOP\r\n", b"QUIT\r\n", b"XPING\r\n", b"GET / \r\n", b"\x16\x03"),
         *(b"MAIL FROM:<> ", b"RCPT TO:<b@mx.test> ", b" SIZE=5", b" NOTIFY=NEVER"),
+        *(b"XCLIENT ADDR=192.0.2.1 LOGIN=ann\r\n", b"XFORWARD NAME=c.test\r\n"),
         *(b"x" * 310, b"text", b"\x00", b"\xff", b" ", b"<", b">", b"="),
     ]
 )
@@ -537,6 +599,7 @@ def starts_and_ends(seen: list[object]) -> None:
 @given(
     is_lmtp=st.booleans(),
     limits=LIMITS,
+    gateway=GATEWAYS,
     decisions=DECISIONS,
     opening=st.sampled_from(OPENINGS),
     pieces=st.lists(FRAGMENTS | st.binary(max_size=6), max_size=25),
@@ -546,12 +609,13 @@ def starts_and_ends(seen: list[object]) -> None:
 def test_any_octets(
     is_lmtp: bool,
     limits: Limits,
+    gateway: frozenset[str],
     decisions: list[int],
     opening: bytes,
     pieces: list[bytes],
     sizes: list[int],
 ) -> None:
-    config = make_config(is_lmtp=is_lmtp, limits=limits)
+    config = make_config(is_lmtp=is_lmtp, limits=limits, gateway=gateway)
     if is_lmtp:
         opening = opening.replace(b"EHLO", b"LHLO")
     octets = opening + b"".join(pieces)
