@@ -70,10 +70,13 @@ interop: $(VENV)/.dev  ## tests against other mail software, which must be insta
 bench: $(VENV)/.dev  ## measure
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/.dev  ## write the generated pages again, and check the others
+docs: $(VENV)/.dev  ## write the generated pages again, and build the site in build/site
 	$(PY) tools/rfc.py
 	$(PY) tools/states.py
 	$(PY) tools/counterparts.py
+	$(PY) tools/command_line.py
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs build/site
+	$(PY) tools/site.py build/site
 
 clean:  ## remove what is made
 	rm -rf $(VENV) build dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache

@@ -354,7 +354,7 @@ class OutOfStep(ConnectionLost):
 
 
 class PhaseTimeout(ConnectionLost, TimeoutError):
-    """The server took longer than the timeout of `phase` allows."""
+    """The server took longer than the timeout of ``phase`` allows."""
 
 
 class TLSFailed(ConnectionLost):

@@ -19,20 +19,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\S[^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# "Save this as `inbox.py`:" and the like, in the paragraph above a program.
+_SAVED_AS = re.compile(r"[Ss]ave [^`]*`(\w+\.py)`")
 _LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 _SERVES = re.compile(r"serve_forever\(|\.run\((?!main)|run_workers\(")
-# The address that the pages use. A test takes a free port in its place.
-_ADDRESS = "127.0.0.1:2525"
+# The addresses that the pages use. A test takes free ports in their place.
+_ADDRESSES = ("127.0.0.1:2525", "127.0.0.1:2526")
 _TIMEOUT_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block of a page."""
+    """A fenced block of a page.
+
+    Attributes:
+        language: what stands behind the fence.
+        text: between the fences.
+        file: the name that the reader is told to save it under; empty: none.
+    """
 
     language: str
     text: str
+    file: str = ""
 
     @property
     def is_doctest(self) -> bool:
@@ -49,7 +58,12 @@ def all_pages() -> list[Path]:
 
 
 def find_blocks(text: str) -> list[Block]:
-    return [Block(*match.groups()) for match in _BLOCK.finditer(text)]
+    found = []
+    for match in _BLOCK.finditer(text):
+        above = text[: match.start()].rstrip().rpartition("\n\n")[2]
+        names = _SAVED_AS.findall(above)
+        found.append(Block(match[1], match[2], names[-1] if names else ""))
+    return found
 
 
 def find_links(text: str) -> list[str]:
@@ -60,21 +74,32 @@ def run_programs(blocks: Sequence[Block], folder: Path) -> None:
     """Run the programs of a page one after another.
 
     One that serves prints a line when it is ready, and goes on until the page's last
-    program has ended. The programs find certificates of mail.example.com beside them.
+    program has ended, or until another one is saved under its name, as when the reader
+    stops it, changes it and starts it again. The programs find certificates of
+    mail.example.com beside them.
     """
     _write_certificates(folder)
-    port = _free_port()
-    programs = [
-        block.text.replace(_ADDRESS, f"127.0.0.1:{port}")
-        for block in blocks
-        if block.is_program
-    ]
+    ports = {address: f"127.0.0.1:{_free_port()}" for address in _ADDRESSES}
     with ExitStack() as servers:
-        for program in programs:
+        running: dict[str, ExitStack] = {}
+        for block in blocks:
+            if not block.is_program:
+                continue
+            program = block.text
+            for address, free in ports.items():
+                program = program.replace(address, free)
+            if block.file in running:
+                running.pop(block.file).close()
+            command = _command(program, block.file, folder)
+            if not command:
+                continue
             if _SERVES.search(program):
-                servers.enter_context(_serving(program, folder))
+                server = servers.enter_context(ExitStack())
+                server.enter_context(_serving(command, program, folder))
+                if block.file:
+                    running[block.file] = server
             else:
-                _run(program, folder)
+                _run(command, program, folder)
 
 
 def _write_certificates(folder: Path) -> None:
@@ -90,13 +115,27 @@ def _free_port() -> int:
     return port
 
 
-def _command(program: str) -> list[str]:
-    return [sys.executable, "-X", "dev", "-W", "error", "-u", "-c", program]
+def _command(program: str, file: str, folder: Path) -> list[str]:
+    """Return what a reader starts; nothing for what other files import."""
+    python = [sys.executable, "-X", "dev", "-W", "error", "-u"]
+    if "run_workers(" in program:
+        # Its workers load the main module, which so has to be a file.
+        file = file or "serving.py"
+    if not file:
+        return [*python, "-c", program]
+    (folder / file).write_text(program, encoding="utf-8")
+    if file == "conftest.py":
+        return []
+    if file.startswith("test_"):
+        # As if smtpx were installed, which it is not where the path leads to it.
+        plugins = ["-p", "smtpx.testing.plugin", "-p", "no:cacheprovider"]
+        return [sys.executable, "-m", "pytest", "-q", *plugins, file]
+    return [*python, file]
 
 
-def _run(program: str, folder: Path) -> None:
+def _run(command: Sequence[str], program: str, folder: Path) -> None:
     run = subprocess.run(
-        _command(program),
+        command,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -107,12 +146,7 @@ def _run(program: str, folder: Path) -> None:
 
 
 @contextmanager
-def _serving(program: str, folder: Path) -> Iterator[None]:
-    command = _command(program)
-    if "run_workers(" in program:
-        # Its workers load the main module, which so has to be a file.
-        (folder / "serving.py").write_text(program, encoding="utf-8")
-        command[-2:] = ["serving.py"]
+def _serving(command: Sequence[str], program: str, folder: Path) -> Iterator[None]:
     process = subprocess.Popen(
         command,
         cwd=folder,

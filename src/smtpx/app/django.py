@@ -52,7 +52,7 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no type
         **kwargs: passed over, as Django's back ends do.
 
     Raises:
-        ValueError: both `use_tls` and `use_ssl` are set.
+        ValueError: both ``use_tls`` and ``use_ssl`` are set.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - Django's own signature

@@ -96,7 +96,7 @@ class ClientPool:
     Any number of tasks may call `send`: each message goes over a connection that is
     free, over a new one if there may be more, or waits for its turn. Connections that a
     server has closed are replaced. A message is tried again only if it is certain that
-    no server has it; an error says by its `delivery` what is known.
+    no server has it; an error says by its ``delivery`` what is known.
 
     As a context manager it waits in the end for the calls under way, and closes all
     connections. It opens none before they are wanted.
@@ -110,7 +110,7 @@ class ClientPool:
             password within its own URL.
 
     Raises:
-        ValueError: the URL is none, or there is `auth` without one.
+        ValueError: the URL is none, or there is ``auth`` without one.
 
     >>> ClientPool("smtp://mail.example.com:587")
     <ClientPool mail.example.com:587: 0 connections, 0 idle, 0 waiting>

@@ -519,7 +519,7 @@ class Client:
             DataRefused: the message.
             MessageTooLarge: it exceeds what the server takes; nothing was sent.
             NotSupported: it needs what the server does not offer; nothing was sent.
-            ConnectionLost: the connection broke; `delivery` tells whether the server
+            ConnectionLost: the connection broke; ``delivery`` tells whether the server
                 may have the message.
             ValueError: an address or header field is malformed.
         """

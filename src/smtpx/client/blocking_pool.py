@@ -107,7 +107,7 @@ class BlockingClientPool:
     Any number of threads may call `send`: each message goes over a connection that is
     free, over a new one if there may be more, or waits for its turn. Connections that a
     server has closed are replaced. A message is tried again only if it is certain that
-    no server has it; an error says by its `delivery` what is known.
+    no server has it; an error says by its ``delivery`` what is known.
 
     As a context manager it waits in the end for the calls under way, and closes all
     connections. It opens none before they are wanted. A process that is forked begins
@@ -122,7 +122,7 @@ class BlockingClientPool:
             password within its own URL.
 
     Raises:
-        ValueError: the URL is none, or there is `auth` without one.
+        ValueError: the URL is none, or there is ``auth`` without one.
 
     >>> BlockingClientPool("smtp://mail.example.com:587")
     <BlockingClientPool mail.example.com:587: 0 connections, 0 idle, 0 waiting>

@@ -71,7 +71,7 @@ else:
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """What became of one message of `send_many`.
+    """What became of one message of ``send_many``.
 
     Attributes:
         outgoing: the message.
@@ -122,7 +122,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendWindow:
-    """How much `send_many` has under way before it waits for replies.
+    """How much ``send_many`` has under way before it waits for replies.
 
     It begins with few messages and takes more as the server accepts them, so a server
     that turns them all away, or goes, leaves few in doubt.
