@@ -103,9 +103,10 @@ class MemoryChannel:
     def is_readable(self) -> bool:
         return bool(self.out) or self.is_closed
 
-    async def send(self, data: bytes, *, timeout: float | None) -> None:
+    async def send(self, data: bytes | memoryview, *, timeout: float | None) -> None:
         if self.is_closed:
             raise BrokenPipeError("nobody reads")
+        data = bytes(data)
         fault = self.fault
         if fault and not fault.is_of_output and fault.octet < self.taken + len(data):
             room = max(0, fault.octet - self.taken)

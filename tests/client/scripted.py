@@ -100,7 +100,7 @@ class ScriptedChannel:
     def _next(self) -> str:
         return self.steps[0][0] if self.steps else ""
 
-    async def send(self, data: bytes, *, timeout: float | None) -> None:
+    async def send(self, data: bytes | memoryview, *, timeout: float | None) -> None:
         assert not self.is_aborted
         assert not self.is_closed
         if self._next() in {"UNREADABLE", "STUCK"}:
@@ -108,6 +108,7 @@ class ScriptedChannel:
             if kind == "STUCK":
                 raise TimeoutError("no progress in time")
             raise BrokenPipeError("nobody reads")
+        data = bytes(data)
         self.writes.append(data)
         if self.mirror is not None and not self.steps:
             self.mirror.receive_data(data)

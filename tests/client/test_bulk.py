@@ -28,7 +28,7 @@ from smtpx.errors import (
     SenderRefused,
     SendError,
 )
-from smtpx.wire.options import MailOptions, OriginalRecipient, RcptOptions
+from smtpx.wire.options import BodyType, MailOptions, OriginalRecipient, RcptOptions
 from tests.client.mirror import Mirror
 from tests.client.scripted import OPTIONS, Scripted, hello, step
 
@@ -151,6 +151,62 @@ def test_with_pipelining_the_end_and_the_next_envelope_share_a_flight() -> None:
     ]
     scripted.require_end()
     assert len(scripted.channel.timeouts) == 2 + 4
+    # EHLO, and then one write a message and one for the first envelope.
+    assert len(scripted.channel.writes) == 1 + 4
+
+
+def test_the_same_octets_to_many_are_looked_at_once() -> None:
+    octets = b".one\ntwo\n"
+    one = """
+        C: MAIL FROM:<a@a.test>
+        S: 250 ok
+        C: RCPT TO:<b@b.test>
+        S: 250 ok
+        C: DATA
+        S: 354 go
+        C: ..one
+        C: two
+        C: .
+        S: 250 queued
+        """
+    scripted = Scripted(hello() + one + one)
+    outcomes, error = send_many(scripted, [letter(0, octets), letter(1, octets)])
+    assert error is None
+    assert found(outcomes) == [DELIVERED] * 2
+    scripted.require_end()
+
+
+def test_the_same_octets_sent_in_two_ways_are_two_messages() -> None:
+    octets = b"one\ntwo\n"
+    text = "C: BDAT 10 LAST\nC: one\nC: two\n"
+    binary = "C| BDAT 8 LAST\\r\\none\\ntwo\\n\n"
+    envelope = "C: RSET\nC: MAIL FROM:<a@a.test>{body}\nC: RCPT TO:<b@b.test>\n"
+    in_text = envelope.format(body="")
+    in_binary = envelope.format(body=" BODY=BINARYMIME")
+    scripted = Scripted(
+        hello("PIPELINING", "CHUNKING", "BINARYMIME")
+        + in_text.removeprefix("C: RSET\n")
+        + text
+        + in_binary
+        + binary
+        + in_text
+        + text
+        + fine(3, reset=False).replace("S: 250 sender", "S: 250 reset\nS: 250 sender")[
+            len("S: 250 reset\n") :
+        ]
+    )
+    as_binary = MailOptions(body=BodyType.BINARYMIME)
+    outcomes, error = send_many(
+        scripted,
+        [
+            letter(0, octets),
+            letter(1, octets, options=as_binary),
+            letter(2, octets),
+        ],
+    )
+    assert error is None
+    assert found(outcomes) == [DELIVERED] * 3
+    scripted.require_end()
 
 
 def test_without_pipelining_every_command_waits() -> None:

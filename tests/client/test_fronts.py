@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from smtpx.client import content
 from smtpx.client.aio import AsyncClient, asend
 from smtpx.client.blocking import Client, send
 from smtpx.client.message import BLOCK_OCTETS
@@ -88,19 +89,30 @@ def test_large_message_arrives_whole(
 
 
 @pytest.mark.parametrize("before", range(-5, 1))
-def test_dot_line_across_two_writes(front: Front, inbox: Inbox, before: int) -> None:
+@pytest.mark.parametrize("write", [BLOCK_OCTETS, content.WRITE_OCTETS])
+@pytest.mark.parametrize("is_encoded_at_once", [True, False])
+def test_dot_line_across_two_writes(
+    front: Front,
+    inbox: Inbox,
+    before: int,
+    write: int,
+    is_encoded_at_once: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # Whoever writes the text could say commands of his own behind an unstuffed dot.
     evil = b"\r\n.\r\nMAIL FROM:<evil@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nx"
-    content = b"y" * (BLOCK_OCTETS + before) + evil + b"\r\n"
+    octets = b"y" * (write + before) + evil + b"\r\n"
+    most = len(octets) if is_encoded_at_once else len(octets) - 1
+    monkeypatch.setattr(content, "MOST_ENCODED_OCTETS", most)
     options = ClientOptions(chunking=Chunking.NEVER, long_lines=True)
 
     async def scenario() -> None:
         async with front.client(server.addresses[0], options=options) as client:
-            await client.send(content, **BOB)
+            await client.send(octets, **BOB)
 
     with Server(inbox).run_in_thread() as server:
         front.run(scenario)
-    assert [one.content == content for one in inbox.received] == [True]
+    assert [one.content == octets for one in inbox.received] == [True]
 
 
 def test_lmtp_over_a_unix_socket(front: Front, inbox: Inbox, tmp_path: Path) -> None:

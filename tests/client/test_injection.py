@@ -74,7 +74,7 @@ class Willing:
     _in: bytes = b""
     _is_content: bool = False
 
-    async def send(self, data: bytes, *, timeout: float | None) -> None:
+    async def send(self, data: bytes | memoryview, *, timeout: float | None) -> None:
         self._in += data
         while (end := self._in.find(b"\n")) >= 0:
             line, self._in = self._in[: end + 1], self._in[end + 1 :]

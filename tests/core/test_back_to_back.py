@@ -178,7 +178,7 @@ class Conversations(RuleBasedStateMachine):
 
     def exchange(self, sizes: Sequence[int] = ()) -> list[Reply]:
         """Bring the client's words to the server, and what it says back."""
-        self.server.feed(self.client.data_to_send(), sizes)
+        self.server.feed(bytes(self.client.data_to_send()), sizes)
         replies = self.listen(sizes)
         if self.client.state is ClientState.TLS:
             assert self.server.machine.is_tls

@@ -54,7 +54,7 @@ def hear(machine: ClientMachine, *lines: str) -> list[tuple[object, int]]:
 def say(machine: ClientMachine, *commands: Command) -> bytes:
     for command in commands:
         machine.send(command)
-    return machine.data_to_send()
+    return bytes(machine.data_to_send())
 
 
 def state_of(machine: ClientMachine) -> ClientState:
@@ -209,6 +209,8 @@ def test_nothing_follows_data_before_its_reply() -> None:
     with pytest.raises(RuntimeError, match="354"):
         machine.send_content(b"x")
     with pytest.raises(RuntimeError, match="354"):
+        machine.send_ready(b"x\r\n")
+    with pytest.raises(RuntimeError, match="354"):
         machine.end_content()
     assert is_in_step(machine)
     say(machine, Mail(ALICE), Rcpt(BOB), Data())
@@ -255,7 +257,30 @@ def test_refused_sender_takes_its_recipients_along() -> None:
     assert machine.accepted == 0
 
 
+def test_a_flight_ends_before_the_command_that_cannot_be_said() -> None:
+    machine = ready(*ALL)
+    bad = Rcpt(BOB, RcptOptions(extra={"X": "1"}))
+    with pytest.raises(BadParameter):
+        machine.send_all((Mail(ALICE), Rcpt(BOB), bad, Rcpt(ALICE)))
+    assert machine.data_to_send() == (
+        b"MAIL FROM:<alice@a.test>\r\nRCPT TO:<bob@b.test>\r\n"
+    )
+    assert machine.outstanding == 2
+    with pytest.raises(RuntimeError, match="wait for the reply to DATA"):
+        machine.send_all((Data(), Rset()))
+    assert machine.data_to_send() == b"DATA\r\n"
+    assert machine.outstanding == 3
+
+
 # --- Content. ---
+
+
+def test_content_that_is_ready_goes_as_it_is() -> None:
+    machine = at_data()
+    machine.send_ready(memoryview(b"..a\r\nb\r\n")[:5])
+    machine.send_ready(b"b\r\n")
+    machine.end_content()
+    assert machine.data_to_send() == b"..a\r\nb\r\n.\r\n"
 
 
 def test_content_is_stuffed_and_ended() -> None:
@@ -325,7 +350,7 @@ def test_chunks_carry_their_octets_as_they_are() -> None:
     say(machine, Mail(ALICE), Rcpt(BOB))
     machine.send_chunk(b"\n.\r\nQUIT\r\n", is_last=False)
     machine.send_chunk(b"", is_last=True)
-    flight = machine.data_to_send()
+    flight = bytes(machine.data_to_send())
     assert flight.endswith(b"BDAT 10\r\n\n.\r\nQUIT\r\nBDAT 0 LAST\r\n")
     heard = hear(machine, "250 ok", "250 ok", "250 10 octets", "250 queued")
     assert heard[2:] == [(Bdat(10, False), 250), (Bdat(0, True), 250)]

@@ -14,6 +14,8 @@ from smtpx.wire.framing import (
     DotDecoder,
     DotEncoder,
     LineNormalizer,
+    encode_message,
+    normalize_message,
 )
 from tests.framing import oracle
 
@@ -293,6 +295,21 @@ def test_encode_every_input_at_every_split() -> None:
         for pieces in splits:
             assert encode(pieces) == encoded, pieces
             assert normalize(pieces) == content, pieces
+
+
+def test_at_once_every_input_is_what_it_is_in_pieces() -> None:
+    for data in inputs(7):
+        assert normalize_message(data) == normalize([data]), data
+        # Of any octets: what is no line end stays, and is never taken for one.
+        encoder = DotEncoder()
+        known = encoder.encode_lines(data) + encoder.finish()
+        assert encode_message(data) + b".\r\n" == known, data
+
+
+def test_a_clean_message_is_made_ready_without_a_copy() -> None:
+    data = b"one\r\n two.\r\n"
+    assert normalize_message(data) is data
+    assert encode_message(data) is data
 
 
 @settings(max_examples=200)

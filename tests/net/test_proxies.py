@@ -43,7 +43,7 @@ class FakeChannel:
     is_readable: bool = False
     timeouts: list[float | None] = field(default_factory=list)
 
-    async def send(self, data: bytes, *, timeout: float | None) -> None:
+    async def send(self, data: bytes | memoryview, *, timeout: float | None) -> None:
         self.timeouts.append(timeout)
         self.sent += data
 

@@ -23,7 +23,7 @@ from contextlib import aclosing
 from email.message import Message
 from typing import TYPE_CHECKING, Final, cast
 
-from smtpx.client.content import chunks_of, send_blocks
+from smtpx.client.content import WRITE_OCTETS, chunks_of, send_blocks
 from smtpx.client.flights import Flights, Transaction
 from smtpx.client.job import Job, Part, group_recipients, is_too_many
 from smtpx.client.limits import require_domains, require_mail
@@ -45,19 +45,23 @@ from smtpx.errors import (
     SendError,
 )
 from smtpx.wire.commands import Bdat, Data, Mail, Rcpt
+from smtpx.wire.options import DEFAULT_MAIL_OPTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from smtpx.client.link import Link
     from smtpx.client.opening import Opening
     from smtpx.client.outgoing import SendWindow
-    from smtpx.client.plan import Plan
+    from smtpx.client.plan import Offered, Plan
     from smtpx.client.supply import Supply
     from smtpx.core.client import Question
     from smtpx.wire.replies import Reply
 
 __all__ = ["Bulk"]
 
-# Chunks of one message whose replies may be outstanding: 1 MiB.
+# Chunks of one message whose replies may be outstanding: 1 MiB of a stream, 4 MiB of
+# what is in memory.
 _CHUNKS_AHEAD: Final = 16
 
 # Connections in a row that may end before anything came of them.
@@ -90,6 +94,7 @@ class Bulk:
         # All messages without an outcome, in order, and what of them is to be said.
         self._jobs: deque[Job] = deque()
         self._todo: deque[Part] = deque()
+        self._last_job: Job | None = None
         self._is_exhausted = False
         self._unsent_octets = 0
         # As learnt from a refusal; what LIMITS tells is known anyway.
@@ -111,8 +116,8 @@ class Bulk:
                 is_done = await self._step()
             except (SendError, OSError, EOFError, BadReply) as error:
                 await self._lose(error)
-            if batch := self._finished():
-                yield batch
+            if self._jobs and not self._jobs[0].open_parts:
+                yield self._finished()
         if self._error is not None:
             if batch := await self._take_back(self._error):
                 yield batch
@@ -156,6 +161,8 @@ class Bulk:
                 await self._hear()
                 return False
         await self._pull()
+        if self._todo:
+            await self._say_part(self._todo[0])
         return False
 
     # From the source.
@@ -172,8 +179,9 @@ class Bulk:
             return
         job = Job(outgoing)
         self._jobs.append(job)
+        last, self._last_job = self._last_job, job
         try:
-            await job.examine()
+            await job.examine(last)
         except Exception as error:
             job.fail(error)
             return
@@ -186,21 +194,28 @@ class Bulk:
         opening, flights = self._opening, self._flights
         if flights is not None and flights.is_full:
             await self._make_room(flights)
-        link = await self._open_link()
-        if link is None or self._split(part, link):
+        link = opening._link
+        if link is None or flights is None or not flights.under_way:
+            link = await self._open_link()
+            if link is None:
+                return
+        offered = opening._what_is_offered(link)
+        if (offered.limits or self._rcpt_max is not None) and self._split(
+            part, offered.limits
+        ):
             return
         try:
-            plan = await self._plan(link, part)
+            plan = await self._plan(link, part, offered)
         except Exception as error:
             # Nothing was said: it is the message's own, or its stream's, or what
             # signs it has failed.
-            self._todo.remove(part)
+            self._todo.popleft()
             part.job.fail(error)
             return
         if plan is None:
             await self._renew()
             return
-        self._todo.remove(part)
+        self._todo.popleft()
         link.is_fresh = False
         await self._say(link, Transaction(part, part.indexes, plan))
         if opening._link is not link:
@@ -212,11 +227,14 @@ class Bulk:
                 await self._hear()
 
     async def _open_link(self) -> Link | None:
-        """Return the connection, a new one if need be; None if there is none."""
+        """Return the connection, a new one if need be; None if there is none.
+
+        Nothing is under way.
+        """
         opening, flights = self._opening, self._flights
         link = opening._link
         if flights is not None and link is not None:
-            if flights.under_way or not link.channel.is_readable:
+            if not link.channel.is_readable:
                 return link
             # Nothing was asked, so it is the end, or a 421 that announces it.
             link.abort()
@@ -229,11 +247,8 @@ class Bulk:
         self._flights = Flights(link.machine, self._window)
         return link
 
-    def _split(self, part: Part, link: Link) -> bool:
+    def _split(self, part: Part, limits: Mapping[str, int]) -> bool:
         """Part a message among more recipients than the server takes at once."""
-        limits = self._opening._what_is_offered(link).limits
-        if not limits and self._rcpt_max is None:
-            return False
         known = [most for most in (limits.get("RCPTMAX"), self._rcpt_max) if most]
         most_domains = limits.get("RCPTDOMAINMAX")
         if not known and most_domains is None:
@@ -252,10 +267,9 @@ class Bulk:
             self._todo.insert(position, Part(job, group))
         return True
 
-    async def _plan(self, link: Link, part: Part) -> Plan | None:
+    async def _plan(self, link: Link, part: Part, offered: Offered) -> Plan | None:
         """Find out how to say it; None if it first needs another connection."""
         opening, job = self._opening, part.job
-        offered = opening._what_is_offered(link)
         order = part.order
         if offered.limits:
             try:
@@ -265,8 +279,12 @@ class Bulk:
                 if opening._has_socket or not link.machine.mails:
                     raise
                 return None
-        plan = make_plan(order, await job.take_payload(), offered, opening._options)
-        require_private(link, order.options)
+        payload = job.payload
+        if payload is None or payload.content is None:
+            payload = await job.take_payload()
+        plan = make_plan(order, payload, offered, opening._options)
+        if order.options is not DEFAULT_MAIL_OPTIONS:
+            require_private(link, order.options)
         chunking = opening._options.chunking
         if "CHUNKING" in offered.keywords and chunking is not Chunking.NEVER:
             plan.uses_chunks = True
@@ -303,13 +321,13 @@ class Bulk:
                 self._unsent_octets += len(content)
             return
         if not plan.uses_chunks and not plan.order.require_all:
-            commands.append(Data())
+            commands.append(_DATA)
         size = FLIGHT_COMMANDS if is_pipelining else 1
         for start in range(0, len(commands), size):
             if start:
                 await self._hear_all(transaction)
-            if transaction.is_hopeless or not transaction.is_open:
-                break
+                if transaction.is_hopeless or not transaction.is_open:
+                    break
             flights.say(transaction, commands[start : start + size])
         if transaction.is_open:
             await self._say_content(link, transaction, is_pipelining=is_pipelining)
@@ -327,7 +345,7 @@ class Bulk:
             await self._hear_all(transaction)
             is_data_due = not plan.uses_chunks and transaction.data_reply is None
             if is_data_due and not transaction.is_hopeless:
-                flights.say(transaction, (Data(),))
+                flights.say(transaction, (_DATA,))
                 await self._hear_all(transaction)
         if transaction.is_hopeless:
             flights.withdraw(transaction)
@@ -357,7 +375,7 @@ class Bulk:
         # RSET, MAIL, RCPT* and the chunks.
         ahead = 2 + len(transaction.plan.rcpts) + _CHUNKS_AHEAD
         most = ahead if is_pipelining else 0
-        async with aclosing(chunks_of(transaction.plan)) as chunks:
+        async with aclosing(chunks_of(transaction.plan, size=WRITE_OCTETS)) as chunks:
             async for chunk, is_last in chunks:
                 # In LMTP the last chunk gets several replies, unless one before it
                 # failed, so it has to be known how those went.
@@ -386,7 +404,8 @@ class Bulk:
             ) from error
         assert self._flights is not None  # noqa: S101 - there is a connection
         self._flights.say_end(transaction)
-        self._unsent_octets += BLOCK_OCTETS
+        # What is not written yet.
+        self._unsent_octets += min(transaction.octets, BLOCK_OCTETS)
 
     async def _flush(self) -> None:
         """Write what is said and not written yet."""
@@ -573,13 +592,15 @@ _HEAR_OUT_SECONDS: Final = 5.0
 
 _PHASES: Final[dict[type, str]] = {Mail: "mail", Rcpt: "rcpt", Data: "data_start"}
 
+_DATA: Final = Data()
+
 
 def _phase_of(question: Question | None) -> str:
     """Return the name of the time-out for a reply."""
-    if isinstance(question, Bdat):
-        return "data_end" if question.is_last else "data_block"
     if question is Asked.END_OF_CONTENT:
         return "data_end"
+    if type(question) is Bdat:
+        return "data_end" if question.is_last else "data_block"
     return _PHASES.get(type(question), "command")
 
 

@@ -185,17 +185,23 @@ class Transaction:
                 self.accepted += 1
         elif kind is Mail:
             self.mail_reply = reply
+        elif question is Asked.END_OF_CONTENT:
+            self.end_replies.append(reply)
         elif kind is Data:
             self.data_reply = reply
         elif kind is Rset:
-            if reply.code >= 300 and reply.code != _CODE_CLOSING:
-                text = "the server refuses RSET"
-                raise OutOfStep(text, reply=reply, command="RSET", phase="command")
+            _require_reset(reply)
         elif isinstance(question, Bdat) and not question.is_last:
             if reply.code >= 300 and self.refusal is None:
                 self.refusal = reply
         else:
             self.end_replies.append(reply)
+
+
+def _require_reset(reply: Reply) -> None:
+    if reply.code >= 300 and reply.code != _CODE_CLOSING:
+        text = "the server refuses RSET"
+        raise OutOfStep(text, reply=reply, command="RSET", phase="command")
 
 
 class Verdict(NamedTuple):
@@ -309,17 +315,17 @@ class Flights:
         An argument that cannot be encoded ends it: its `own_error` tells. The server
         has heard what came before, and RSET will end that for the server too.
         """
-        send = self.machine.send
+        machine = self.machine
+        before = machine.outstanding
         try:
-            for command in commands:
-                send(command)
-                transaction.awaits += 1
+            machine.send_all(commands)
         except ValueError as error:
             transaction.own_error = error
             transaction.is_open = False
+        transaction.awaits += machine.outstanding - before
 
     def say_chunk(
-        self, transaction: Transaction, chunk: bytes, *, is_last: bool
+        self, transaction: Transaction, chunk: bytes | memoryview, *, is_last: bool
     ) -> None:
         """Say BDAT, with its octets."""
         self.machine.send_chunk(chunk, is_last=is_last)
@@ -377,7 +383,9 @@ class Flights:
     def take_settled(self) -> list[Transaction]:
         """Return the transactions that are settled, each once, in order."""
         self._retire()
-        settled, self._settled = self._settled, []
+        settled = self._settled
+        if settled:
+            self._settled = []
         return settled
 
     def withdraw(self, transaction: Transaction) -> None:

@@ -55,8 +55,12 @@ class Job:
         self.is_withdrawn = False
         self.open_parts = 1
 
-    async def examine(self) -> None:
-        """Find out what the message is, and for whom."""
+    async def examine(self, last: Job | None = None) -> None:
+        """Find out what the message is, and for whom.
+
+        Args:
+            last: the one before; what was found out about the same octets is theirs.
+        """
         outgoing = self.outgoing
         message = outgoing.message
         self.order = make_order(
@@ -69,11 +73,22 @@ class Job:
         )
         self.results = [None] * len(self.order.names)
         if isinstance(message, bytes):
+            if last is not None and last.has_same_payload(outgoing):
+                self.payload = last.payload
+                return
             is_binary = outgoing.options.body is BodyType.BINARYMIME
             self.payload = payload_of_octets(message, is_binary=is_binary)
         else:
             self.rereader = Rereader(message)
             self.payload = await payload_for(message, outgoing.options)
+
+    def has_same_payload(self, outgoing: Outgoing) -> bool:
+        """Say whether another message is the same octets, sent in the same way."""
+        return (
+            outgoing.message is self.outgoing.message
+            and outgoing.options.body is self.outgoing.options.body
+            and self.payload is not None
+        )
 
     @property
     def can_repeat(self) -> bool:
@@ -110,8 +125,10 @@ class Job:
         """Say what became of it."""
         names = () if self.order is None else self.order.names
         results = tuple(
-            result or RecipientResult(name, None, False)
-            for name, result in zip(names, self.results, strict=True)
+            [
+                result or RecipientResult(name, None, False)
+                for name, result in zip(names, self.results, strict=True)
+            ]
         )
         # What went without an error was delivered.
         delivery = self._delivery(results) if self.error else Delivery.DELIVERED

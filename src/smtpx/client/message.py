@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_check
 from smtpx.client.lines import MAX_LINE_OCTETS, has_long_line
 from smtpx.errors import BadAddress, UnsafeOctets
 from smtpx.wire.address import Mailbox
-from smtpx.wire.framing import LineNormalizer
+from smtpx.wire.framing import encode_message, normalize_message
 from smtpx.wire.octets import escape_octets
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class Payload:
         utf8_reason: what in it needs SMTPUTF8; empty if nothing does.
         blocks: what `content` does not hold.
         message: what it was made of, if that can be written in another way.
+        has_lawful_lines: those of `content` were looked at, and none is too long.
+        encoded: `content` as DATA has it, once somebody asked.
     """
 
     content: bytes | None = None
@@ -97,6 +99,18 @@ class Payload:
     utf8_reason: str = ""
     blocks: AsyncIterator[bytes] | None = None
     message: AnyMessage | None = None
+    has_lawful_lines: bool = False
+    encoded: bytes | None = None
+
+    def encode(self) -> bytes:
+        """Return the content as DATA has it, up to the final dot; computed once.
+
+        A message that goes to many, one by one, is looked through once.
+        """
+        if self.encoded is None:
+            assert self.content is not None  # noqa: S101 - else there are blocks
+            self.encoded = encode_message(self.content)
+        return self.encoded
 
     def with_ascii_domains(self) -> Payload | None:
         """Return the message with the domains of its addresses in A-labels.
@@ -160,10 +174,7 @@ async def make_payload(source: MessageSource, *, is_binary: bool = False) -> Pay
 def payload_of_octets(octets: bytes, *, is_binary: bool = False) -> Payload:
     """Return the payload of a message in memory; see `make_payload`."""
     if not is_binary:
-        normalizer = LineNormalizer()
-        octets = normalizer.encode(octets)
-        if rest := normalizer.finish():
-            octets += rest
+        octets = normalize_message(octets)
     is_eight_bit = not octets.isascii()
     reason = _utf8_reason(octets) if is_eight_bit else ""
     return Payload(octets, len(octets), is_eight_bit, reason)
@@ -416,9 +427,7 @@ def _write(message: AnyMessage, *, is_utf8: bool, is_seven_bit: bool) -> bytes:
                 _require_folded(name, policy.fold_binary(name, value))
     out = io.BytesIO()
     BytesGenerator(out, mangle_from_=False, policy=policy).flatten(message)
-    normalizer = LineNormalizer()
-    content = normalizer.encode(out.getvalue())
-    content += normalizer.finish()
+    content = normalize_message(out.getvalue())
     _require_fields(content, message.keys())
     return content
 

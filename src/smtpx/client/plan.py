@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 from smtpx.client.limits import require_recipients
@@ -193,40 +194,34 @@ def make_plan(
         LineTooLong: a line of the message has over 998 octets.
         MessageTooLarge: for what the server takes (RFC 1870 section 6.1).
     """
-    if offered.limits:
-        require_recipients(offered.limits, len(order.names))
-    check_options(order.options, offered, options.registry)
-    for rcpt_options in order.rcpt_options:
-        check_options(rcpt_options, offered, options.registry)
+    given = order.options
+    if given is not DEFAULT_MAIL_OPTIONS or order.rcpt_options or offered.limits:
+        _check_given(order, offered, options)
     if payload.utf8_reason and "SMTPUTF8" not in offered.keywords:
         payload = payload.with_ascii_domains() or payload
-    is_utf8 = _plan_utf8(order, payload, offered, options)
+    is_ascii = not payload.utf8_reason and _has_ascii_addresses(order)
+    is_utf8 = given.smtputf8
+    if not is_ascii:
+        is_utf8 = _plan_utf8(order, payload, offered, options)
     payload, body, is_ascii_only = _plan_body(order, payload, offered, options)
     if not options.long_lines and body is not BodyType.BINARYMIME:
         payload = _plan_lines(payload)
     # Last: nothing may change what was signed.
     if options.sign is not None:
         payload = _signed(payload, options.sign)
-    size = payload.size if order.options.size is None else order.options.size
-    _check_size(order, size, offered)
-    mail_options = order.options
-    if "SIZE" not in offered.keywords:
-        size = None
-    if mail_options is DEFAULT_MAIL_OPTIONS:
+    size = _plan_size(order, payload, offered)
+    if given is DEFAULT_MAIL_OPTIONS:
         mail_options = _mail_options(size, body, is_utf8)
     else:
-        mail_options = replace(mail_options, size=size, body=body, smtputf8=is_utf8)
-    rcpt_options_of = order.rcpt_options or [DEFAULT_RCPT_OPTIONS] * len(order.names)
+        mail_options = replace(given, size=size, body=body, smtputf8=is_utf8)
+    sender, paths = order.sender, order.recipients
+    if not is_ascii and not is_utf8:
+        sender, paths = _paths_in_ascii(order)
     uses_chunks, is_one_flight = _plan_chunks(order, payload, offered, options)
     return Plan(
         order,
-        Mail(_for_wire(order.sender, is_utf8=is_utf8), mail_options),
-        [
-            Rcpt(_for_wire(mailbox, is_utf8=is_utf8) or mailbox, rcpt_options)
-            for mailbox, rcpt_options in zip(
-                order.recipients, rcpt_options_of, strict=True
-            )
-        ],
+        Mail(sender, mail_options),
+        list(map(Rcpt, paths, order.rcpt_options or repeat(DEFAULT_RCPT_OPTIONS))),
         payload,
         is_ascii_only,
         is_one_flight,
@@ -244,9 +239,43 @@ def _mail_options(
     return MailOptions(size=size, body=body, smtputf8=smtputf8)
 
 
-def _for_wire(mailbox: Mailbox | None, *, is_utf8: bool) -> Mailbox | None:
-    """Write a domain in A-labels where the server knows no others."""
-    if is_utf8 or mailbox is None or mailbox.is_ascii:
+def _check_given(order: Order, offered: Offered, options: ClientOptions) -> None:
+    """Refuse options and numbers that the server does not take."""
+    if offered.limits:
+        require_recipients(offered.limits, len(order.names))
+    check_options(order.options, offered, options.registry)
+    for rcpt_options in order.rcpt_options:
+        check_options(rcpt_options, offered, options.registry)
+
+
+def _plan_size(order: Order, payload: Payload, offered: Offered) -> int | None:
+    """Return the size to declare, None if there is none, or nobody asks."""
+    if "SIZE" not in offered.keywords:
+        return None
+    size = payload.size if order.options.size is None else order.options.size
+    limit = offered.size
+    if size is not None and limit is not None and size > limit:
+        sender = "" if order.sender is None else str(order.sender)
+        raise MessageTooLarge(sender=sender, size=size, limit=limit)
+    return size
+
+
+def _has_ascii_addresses(order: Order) -> bool:
+    """Say whether all addresses are what every server takes, as nearly always."""
+    for name in order.names:
+        if not name.isascii():
+            return False
+    return order.sender is None or order.sender.is_ascii
+
+
+def _paths_in_ascii(order: Order) -> tuple[Mailbox | None, list[Mailbox]]:
+    """Return the addresses with A-labels, for a server that knows no others."""
+    sender = None if order.sender is None else _for_wire(order.sender)
+    return sender, [_for_wire(mailbox) for mailbox in order.recipients]
+
+
+def _for_wire(mailbox: Mailbox) -> Mailbox:
+    if mailbox.is_ascii:
         return mailbox
     return Mailbox(mailbox.local_part, mailbox.domain_ascii)
 
@@ -318,19 +347,15 @@ def _plan_lines(payload: Payload) -> Payload:
     Raises:
         LineTooLong: there is one.
     """
-    if payload.content is not None:
-        if len(payload.content) > MAX_LINE_OCTETS and has_long_line(payload.content):
-            raise LineTooLong
+    content = payload.content
+    if content is not None:
+        if not payload.has_lawful_lines:
+            if len(content) > MAX_LINE_OCTETS and has_long_line(content):
+                raise LineTooLong
+            payload.has_lawful_lines = True
         return payload
     assert payload.blocks is not None  # noqa: S101 - a payload has one of the two
     return replace(payload, blocks=watched(payload.blocks))
-
-
-def _check_size(order: Order, size: int | None, offered: Offered) -> None:
-    limit = offered.size
-    if size is not None and limit is not None and size > limit:
-        sender = "" if order.sender is None else str(order.sender)
-        raise MessageTooLarge(sender=sender, size=size, limit=limit)
 
 
 def _plan_chunks(

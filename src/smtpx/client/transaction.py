@@ -12,7 +12,7 @@ once for each recipient (RFC 2033 section 4.2).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from smtpx.client.content import hear_end, send_chunks, send_content
 from smtpx.client.plan import FLIGHT_COMMANDS
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from smtpx.wire.replies import Reply
 
 __all__ = ["LEFT_OVER", "run"]
+
+_DATA: Final = Data()
+_RSET: Final = Rset()
 
 # The states in which something of a transaction is left at the server.
 LEFT_OVER = frozenset(
@@ -99,7 +102,7 @@ class _Exchange:
         """Say it command by command."""
         link = self._link
         if self._needs_reset():
-            self._check_reset(await link.ask(Rset()))
+            self._check_reset(await link.ask(_RSET))
         self._mail_reply = await link.ask(self._plan.mail, "mail")
         self._check_closing(self._mail_reply)
         if self._mail_reply.is_positive:
@@ -111,14 +114,11 @@ class _Exchange:
         link, plan = self._link, self._plan
         machine = link.machine
         has_reset = self._needs_reset()
-        if has_reset:
-            machine.send(Rset())
-        machine.send(plan.mail)
+        machine.send_all((_RSET, plan.mail) if has_reset else (plan.mail,))
         rcpts = plan.rcpts
         for start in range(0, len(rcpts), FLIGHT_COMMANDS):
             flight = rcpts[start : start + FLIGHT_COMMANDS]
-            for rcpt in flight:
-                machine.send(rcpt)
+            machine.send_all(flight)
             tail = self._say_tail() if start + len(flight) == len(rcpts) else ""
             await link.flush("data_block")
             if has_reset:
@@ -154,7 +154,7 @@ class _Exchange:
             return "data_end"
         if plan.uses_chunks or plan.order.require_all:
             return ""
-        machine.send(Data())
+        machine.send(_DATA)
         return "data_start"
 
     def _take_rcpt(self, reply: Reply) -> None:
@@ -246,7 +246,7 @@ class _Exchange:
             await send_chunks(link, plan)
             return
         if self._data_reply is None:
-            self._data_reply = await link.ask(Data(), "data_start")
+            self._data_reply = await link.ask(_DATA, "data_start")
         reply = self._data_reply
         if not reply.is_intermediate:
             raise data_refused(reply)

@@ -54,6 +54,8 @@ from smtpx.wire.options import ASCII_ONLY, EncodeContext
 from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, Reply, ReplyDecoder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from smtpx.core.trace import WireLog
     from smtpx.wire.address import Mailbox
     from smtpx.wire.extensions import Registry
@@ -99,6 +101,15 @@ _AHEAD: Final = {
     for state in ClientState
     if (state, trigger) in CLIENT_TRANSITIONS
 }
+_LAST_CHUNK: Final = "BDAT LAST"
+# The same for the verbs that are allowed there, by state and then by verb.
+_STEPS: Final = {
+    state: {
+        verb: _AHEAD.get((state, verb), state)
+        for verb in (*verbs, *({_LAST_CHUNK} if "BDAT" in verbs else ()))
+    }
+    for state, verbs in CLIENT_ALLOWED.items()
+}
 # What a reply does in a state, by its verb and its first digit: the trigger that it
 # pulls, if any, and where that leads.
 _EFFECTS: Final = {
@@ -110,6 +121,8 @@ _EFFECTS: Final = {
     for state in ClientState
 }
 _CODE_CLOSING: Final = 421
+# In its class a value takes ten times as long.
+_FINAL_DOT: Final[str] = Asked.END_OF_CONTENT.value
 
 # In place of a text that repeated a password.
 _HIDDEN: Final = "(not shown, as it repeats what was sent in secret)"
@@ -210,7 +223,7 @@ class ClientMachine:
         self._log = log
         self._decoder = ReplyDecoder(limits)
         self._encoder = DotEncoder()
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self.secrets: tuple[str, ...] = ()
         # What was asked and not answered yet, each with its verb.
         self._pending: deque[tuple[Question, str]] = deque(
@@ -267,26 +280,55 @@ class ClientMachine:
             BadParameter: an option has a parameter that the server does not offer.
             BadReply: the server has said something that nobody asked for.
         """
-        verb = allowed_as = command.verb
-        if isinstance(command, Raw):
-            verb, allowed_as = verb.upper(), ANY_VERB
-        elif isinstance(command, Bdat) and command.is_last:
-            verb = "BDAT LAST"
-        self._check_order(verb, allowed_as)
-        if isinstance(command, Rcpt):
+        self.send_all((command,))
+
+    def send_all(self, commands: Iterable[Command]) -> None:
+        """Say commands in one flight.
+
+        Args:
+            commands: in order.
+
+        Raises:
+            The same as `send`; what came before the command that it is about is said.
+        """
+        pending, out = self._pending, self._out
+        for command in commands:
+            verb = allowed_as = command.verb
+            if type(command) is Raw:
+                verb, allowed_as = verb.upper(), ANY_VERB
+            elif type(command) is Bdat and command.is_last:
+                verb = allowed_as = _LAST_CHUNK
+            # Refuse what may not be sent now, before anything has changed.
+            if pending:
+                if not (self.may_pipeline and pending[-1][1] in PIPELINED_VERBS):
+                    last = pending[-1][1]
+                    raise RuntimeError(f"{verb} has to wait for the reply to {last}")
+            elif self._decoder.has_partial:
+                self._fail("octets that no command asked for")
+            ahead = _STEPS[self._ahead].get(allowed_as)
+            if ahead is None:
+                raise RuntimeError(
+                    f"{verb} is out of order: the state is {self._ahead}"
+                )
+            line = self._encode(command)
+            if self._log is not None:
+                self._log.client_line(line[:-2])
+            out.append(line)
+            pending.append((command, verb))
+            if allowed_as is ANY_VERB:
+                ahead = _AHEAD.get((ahead, verb), ahead)
+            self._ahead = ahead
+
+    def _encode(self, command: Command) -> bytes:
+        """Write the line of a command, with the parameters that the server offers."""
+        if type(command) is Rcpt:
             line = command.encode(self._rcpt_parameters, self._context)
             if self._counts_domains:
                 self.domains.add(command.forward_path.domain.lower())
-        elif isinstance(command, Mail):
-            line = self._encode_mail(command)
-        else:
-            line = command.encode()
-        if self._log is not None:
-            self._log.client_line(line[:-2])
-        self._out.append(line)
-        self._pending.append((command, verb))
-        ahead = self._ahead
-        self._ahead = _AHEAD.get((ahead, verb), ahead)
+            return line
+        if type(command) is Mail:
+            return self._encode_mail(command)
+        return command.encode()
 
     def _encode_mail(self, command: Mail) -> bytes:
         """Write MAIL; one like the last, as those of a sender often are, costs less."""
@@ -299,7 +341,7 @@ class ClientMachine:
         self._context = _UTF8_TOO if options.smtputf8 else ASCII_ONLY
         return line
 
-    def send_chunk(self, data: bytes, *, is_last: bool) -> None:
+    def send_chunk(self, data: bytes | memoryview, *, is_last: bool) -> None:
         """Say BDAT, with its octets right behind it (RFC 3030 section 2).
 
         Raises:
@@ -342,6 +384,19 @@ class ClientMachine:
             encoder.encode_lines(data) if has_crlf else encoder.encode(data)
         )
 
+    def send_ready(self, data: bytes | memoryview) -> None:
+        """Send content after a 354 that `smtpx.wire.framing.encode_message` wrote.
+
+        Args:
+            data: any part of it, in order; nobody looks at it again.
+
+        Raises:
+            RuntimeError: no 354 is open.
+        """
+        if self.state is not _S.DATA or self._pending:
+            raise RuntimeError("content follows a 354, and none is open")
+        self._put_content(data)
+
     def end_content(self) -> None:
         """Send the final dot.
 
@@ -351,9 +406,9 @@ class ClientMachine:
         if self.state is not _S.DATA or self._pending:
             raise RuntimeError("the final dot follows a 354, and none is open")
         self._out.append(self._encoder.finish())
-        self._expect(Asked.END_OF_CONTENT, Asked.END_OF_CONTENT.value)
+        self._expect(Asked.END_OF_CONTENT, _FINAL_DOT)
 
-    def data_to_send(self) -> bytes:
+    def data_to_send(self) -> bytes | memoryview:
         """Return what is to be written now, once."""
         out = self._out
         data = out[0] if len(out) == 1 else b"".join(out)
@@ -379,7 +434,9 @@ class ClientMachine:
         self._pull(ClientTrigger.END)
         self._pending.clear()
 
-    def next_reply(self) -> tuple[Question, Reply] | None:
+    def next_reply(  # noqa: C901, PLR0912 - each call less counts at every reply
+        self,
+    ) -> tuple[Question, Reply] | None:
         """Return the next reply with what it answers, None if none is complete.
 
         In LMTP the end of the message is returned once for each accepted recipient,
@@ -403,9 +460,28 @@ class ClientMachine:
             reply = self._without_secrets(reply)
         if self._log is not None:
             self._log.server_octets(reply.encode())
-        if not self._pending:
+        pending = self._pending
+        if not pending:
             return self._take_unasked(reply)
-        return self._take_answer(reply)
+        # It answers the first thing outstanding.
+        question, verb = pending[0]
+        code = reply.code
+        effect = _EFFECTS.get((self.state, verb, code // 100))
+        trigger, state = effect or self._judge_unknown(verb, code)
+        if verb == "MAIL":
+            self.accepted = 0
+        if not (self.is_lmtp and self._has_more_statuses(verb)):
+            pending.popleft()
+            self.state = state
+            if trigger is _RCPT_ACCEPTED:
+                self.accepted += 1
+            elif trigger in _TEACHING:
+                self._learn(trigger, reply)
+            if not pending:
+                self._ahead = self.state
+        if code == _CODE_CLOSING:
+            self._pull(ClientTrigger.END)
+        return question, reply
 
     # What happens to the connection otherwise.
 
@@ -432,50 +508,16 @@ class ClientMachine:
 
     # The inner works.
 
-    def _check_order(self, verb: str, allowed_as: str) -> None:
-        """Refuse what may not be sent now, before anything has changed."""
-        pending = self._pending
-        if pending:
-            last = pending[-1][1]
-            if last not in PIPELINED_VERBS or not self.may_pipeline:
-                raise RuntimeError(f"{verb} has to wait for the reply to {last}")
-        elif self._decoder.has_partial:
-            self._fail("octets that no command asked for")
-        if allowed_as not in _ALLOWED[self._ahead]:
-            raise RuntimeError(f"{verb} is out of order: the state is {self._ahead}")
-
     def _expect(self, question: Question, verb: str) -> None:
         """Note a question, and where its success would lead."""
         self._pending.append((question, verb))
         self._ahead = _AHEAD.get((self._ahead, verb), self._ahead)
 
-    def _put_content(self, data: bytes) -> None:
+    def _put_content(self, data: bytes | memoryview) -> None:
         if data:
             if self._log is not None:
                 self._log.content(len(data))
             self._out.append(data)
-
-    def _take_answer(self, reply: Reply) -> tuple[Question, Reply]:
-        """Pair a reply with the first thing outstanding."""
-        pending = self._pending
-        question, verb = pending[0]
-        code = reply.code
-        effect = _EFFECTS.get((self.state, verb, code // 100))
-        trigger, state = effect or self._judge_unknown(verb, code)
-        if verb == "MAIL":
-            self.accepted = 0
-        if not (self.is_lmtp and self._has_more_statuses(verb)):
-            pending.popleft()
-            self.state = state
-            if trigger is _RCPT_ACCEPTED:
-                self.accepted += 1
-            elif trigger in _TEACHING:
-                self._learn(trigger, reply)
-            if not pending:
-                self._ahead = self.state
-        if code == _CODE_CLOSING:
-            self._pull(ClientTrigger.END)
-        return question, reply
 
     def _judge_unknown(
         self, verb: str, code: int

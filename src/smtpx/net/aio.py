@@ -150,7 +150,7 @@ class AsyncioChannel(asyncio.Protocol):
         """Whether `receive` would return at once, if only to tell of the end."""
         return bool(self._received) or self._is_ended
 
-    async def send(self, data: bytes, *, timeout: float | None) -> None:
+    async def send(self, data: bytes | memoryview, *, timeout: float | None) -> None:
         """Write all of the data; the loop reads meanwhile."""
         transport = self._transport
         if transport is None or transport.is_closing():

@@ -67,7 +67,7 @@ class Channel(Protocol):
         """
         ...
 
-    async def send(self, data: bytes, *, timeout: float | None) -> None:
+    async def send(self, data: bytes | memoryview, *, timeout: float | None) -> None:
         """Write all of the data; read meanwhile, so that the peer is never stuck.
 
         A peer that must write replies before it reads on, and we that must write

@@ -486,7 +486,9 @@ class Mailbox:
         >>> Mailbox("bob", "example.com").encode()
         b'bob@example.com'
         """
-        return str(self).encode("utf-8")
+        domain = self.domain
+        text = f"{self.local_part}@{domain}" if domain else self.local_part
+        return text.encode("utf-8")
 
     def __str__(self) -> str:
         return f"{self.local_part}@{self.domain}" if self.domain else self.local_part

@@ -233,9 +233,11 @@ class Rcpt:
         Raises:
             BadParameter: an option cannot be encoded, or is not in the table.
         """
-        options = encode_parameters(self.options, parameters, context)
         path = self.forward_path.encode()
-        return _encode_line(self.verb, b"TO:<%b>%b" % (path, options))
+        if self.options is DEFAULT_RCPT_OPTIONS:
+            return _encode_line("RCPT", b"TO:<%b>" % path)
+        options = encode_parameters(self.options, parameters, context)
+        return _encode_line("RCPT", b"TO:<%b>%b" % (path, options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,7 @@ class Data:
         return b"DATA\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bdat:
     r"""BDAT: a part of the message comes right behind (RFC 3030 section 2).
 

@@ -24,7 +24,7 @@ from smtpx.wire.params import (
     RcptOptions,
 )
 from smtpx.wire.replies import Reply
-from smtpx.wire.values import distinct_value
+from smtpx.wire.values import distinct_value, value
 
 __all__ = [
     "Delivery",
@@ -69,7 +69,7 @@ class Envelope:
     recipients: list[Recipient] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecipientResult:
     """What became of one recipient.
 
@@ -100,7 +100,7 @@ class RecipientResult:
         return Delivery.NOT_SENT if self.reply is None else Delivery.REFUSED
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SendResult:
     """What became of a message.
 
