@@ -38,7 +38,7 @@ __all__ = [
 _CHUNKS_AHEAD: Final = 4
 
 # One write of what is in memory. Each costs a call, and the kernel's buffers are some
-# megabytes; in the 3 minutes of RFC 5321 section 4.5.3.2.5 a modem still does it.
+# megabytes; a modem does it in the 3 minutes that there are for it.
 WRITE_OCTETS: Final = 256 * 1024
 
 # A message up to this size is encoded as a whole, which takes its size once more where
