@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -12,6 +13,7 @@ from smtpx.server.options import ServerOptions, ServerTimeouts
 from smtpx.server.session import Session
 from smtpx.wire.address import Mailbox
 from smtpx.wire.params import MailOptions, RcptOptions
+from smtpx.wire.replies import Reply
 from tests.server.conftest import Run
 from tests.server.peers import Signal, serve, settle, until
 
@@ -169,6 +171,141 @@ def test_a_hook_that_cancels_its_own_task_leaves_nothing_behind(run: Run) -> Non
 
     run(scenario())
     assert len(ended) == 1
+
+
+MESSAGE = b"MAIL FROM:<a@c.test>\r\nRCPT TO:<b@mx.test>\r\nBDAT 5 LAST\r\nhello"
+
+
+@pytest.mark.parametrize(
+    ("is_stored", "heard"), [(True, ["250", "421"]), (False, ["421"])]
+)
+def test_what_became_of_a_message_is_told_before_the_end(
+    run: Run, is_stored: bool, heard: list[str]
+) -> None:
+    """A 421 while the hook stores would have the client send it a second time."""
+    started = Signal()
+
+    class Storing(Session):
+        async def data(self, body: Body) -> Reply:
+            await body.read()
+            await started.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                # Too late: a thread may be writing it.
+                if not is_stored:
+                    raise
+            return Reply(250, "2.0.0", "stored")
+
+    async def scenario() -> None:
+        async with serve(Storing) as served:
+            peer = await served.ready()
+            peer.send(MESSAGE)
+            await started.wait()
+            (info,) = served.server.connections
+            info.close()
+            info.close(Reply(421, "4.7.0", "too late"))
+            said = (await peer.rest()).decode().splitlines()
+            assert said[-1].startswith("421 4.3.2 ")
+            assert [line[:3] for line in said] == ["250", "250", *heard]
+            await peer.close()
+            await until(lambda: not served.server.connections)
+
+    run(scenario())
+
+
+def test_a_hook_that_ends_the_session_has_its_say(run: Run) -> None:
+    class Curt(Session):
+        async def data(self, body: Body) -> Reply:
+            await body.read()
+            await asyncio.sleep(0)
+            self.connection.close(Reply(421, "4.7.0", "enough of you"))
+            await asyncio.sleep(0)
+            return Reply(250, "2.0.0", "stored")
+
+    async def scenario() -> None:
+        async with serve(Curt) as served:
+            peer = await served.ready()
+            peer.send(MESSAGE)
+            said = (await peer.rest()).split(b"\r\n")
+            assert said[2:] == [b"250 2.0.0 stored", b"421 4.7.0 enough of you", b""]
+            await peer.close()
+            await until(lambda: not served.server.connections)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("session_seconds", [60.0, 0.1])
+def test_a_stubborn_hook_does_not_keep_a_session_from_its_end(
+    run: Run, session_seconds: float
+) -> None:
+    started, gate = Signal(), asyncio.Event()
+    swallowed: list[int] = []
+
+    class Stubborn(Session):
+        async def data(self, body: Body) -> None:
+            await started.set()
+            while not gate.is_set():
+                try:
+                    await gate.wait()
+                except asyncio.CancelledError:
+                    swallowed.append(1)
+
+    async def scenario() -> None:
+        times = ServerTimeouts(handler=0.2, session=session_seconds)
+        async with serve(Stubborn, timeouts=times) as served:
+            peer = await served.ready()
+            peer.send(MESSAGE)
+            await started.wait()
+            if session_seconds == 60.0:
+                served.server.connections[0].close()
+            await until(lambda: not served.server.connections)
+            assert b"421" not in await peer.rest()
+            gate.set()
+
+    run(scenario())
+    assert len(swallowed) == 2
+
+
+def test_the_time_of_a_session_ends_while_a_message_is_stored(run: Run) -> None:
+    class Slow(Session):
+        async def data(self, body: Body) -> Reply:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return Reply(250, "2.0.0", "stored")
+
+    async def scenario() -> None:
+        async with serve(Slow, timeouts=ServerTimeouts(session=0.3)) as served:
+            peer = await served.ready()
+            peer.send(MESSAGE)
+            said = (await peer.rest()).split(b"\r\n")
+            assert [line[:3] for line in said[2:]] == [b"250", b"421", b""]
+
+    run(scenario())
+
+
+def test_a_transport_that_has_closed_is_not_aborted(run: Run) -> None:
+    """asyncio's raises AttributeError if it had something to write when it closed."""
+    closing, gate = Signal(), asyncio.Event()
+
+    class Slow(Session):
+        async def help(self, topic: str) -> Reply:
+            return Reply(214, "2.0.0", "x\n" * 300_000)
+
+        async def closed(self, reason: str) -> None:
+            await closing.set()
+            await gate.wait()
+
+    async def scenario() -> None:
+        async with serve(Slow) as served:
+            peer = await served.ready()
+            peer.send(b"HELP\r\nQUIT\r\n")
+            await peer.rest()
+            await peer.close()
+            await closing.wait()
+            await served.server.close()
+
+    run(scenario())
 
 
 def test_mechanisms_that_nobody_knows_are_refused_at_once() -> None:

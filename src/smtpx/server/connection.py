@@ -161,8 +161,16 @@ class Connection(Pump):
         finally:
             self._is_delivering = False
             self._body = None
-        if not body.is_aborted:
+        if self._last_word is not None:
+            self._end_with(reply, self._last_word)
+        elif not body.is_aborted:
             self._answer(reply)
+
+    def _end_with(self, reply: Reply | None, last_word: Reply) -> None:
+        """Say what became of a message, if it is known, and end the session."""
+        if reply is not replies.LOCAL_ERROR:
+            self._answer(reply)
+        self._machine.close(last_word, last_word.text)
 
     def _set_status(self, index: int, reply: Reply) -> None:
         self._machine.set_status(index, reply)
@@ -245,7 +253,7 @@ class Connection(Pump):
 
     def _lose_in_handshake(self, reason: str) -> None:
         self._machine.abort(reason)
-        self._transport.abort()
+        self._drop()
         # The TLS layer does not tell us of a connection that it never made.
         self.connection_lost(None)
 

@@ -196,6 +196,9 @@ class Pump(PumpHooks):
             self.abort()
             return
         reply = reply or replies.SHUTTING_DOWN
+        if self._has_whole_message():
+            self._close_after_hook(reply)
+            return
         self._machine.close(reply, reply.text)
         if self._is_delivering:
             self._feed_body()
@@ -203,6 +206,36 @@ class Pump(PumpHooks):
             self._advance()
         else:
             self._flush()
+
+    def _has_whole_message(self) -> bool:
+        """Tell whether a hook has all of a message, and has not spoken yet."""
+        body = self._body
+        return (
+            self._is_delivering
+            and body is not None
+            and body.is_ended
+            and self._machine.is_waiting
+        )
+
+    def _close_after_hook(self, reply: Reply) -> None:
+        """End the session as soon as the hook has said what became of its message.
+
+        It is cancelled, but it may have stored the message, or take no notice. If the
+        client were told 421 before, it would send again what is there already.
+        """
+        if self._last_word is not None:
+            return
+        self._last_word = reply
+        task = self._task
+        if (
+            task is not None
+            and self._hook_since is not None
+            and task is not asyncio.current_task()
+        ):
+            self._hook_cancellations += 1
+            self._hook_since = self._loop.time()
+            task.cancel()
+        self._watchdog.arm()
 
     def drain(self) -> None:
         """End the session with 421 4.3.2 as soon as no transaction is under way."""
@@ -228,7 +261,7 @@ class Pump(PumpHooks):
             self._task.cancel()
             # It may take no notice, or a hook that cleans up may wait.
             self._watchdog.arm()
-        self._transport.abort()
+        self._drop()
 
     # ----------------------------------------------------------------- the pump
 
@@ -339,7 +372,7 @@ class Pump(PumpHooks):
         if task.cancelled() and task is self._task:
             self._wakeup = None
             self._is_pumping = False
-            self._transport.abort()
+            self._drop()
 
     async def _pump_batches(self, work: Work | None) -> None:
         """Run the pump for the whole connection: on 3.11 a task a batch is dearer."""
@@ -376,12 +409,12 @@ class Pump(PumpHooks):
                 work = self._handle_ready()
             self._flush()
         except asyncio.CancelledError:
-            self._transport.abort()
+            self._drop()
             raise
         except Exception as error:
             # Not a hook's fault, whose exceptions are caught around it.
             self._report("internal error; dropping the connection", error)
-            self._transport.abort()
+            self._drop()
         finally:
             self._is_pumping = False
         if self._is_read_paused:
@@ -393,12 +426,13 @@ class Pump(PumpHooks):
         """Return when the present state has lasted too long, and what happens then."""
         times = self._options.timeouts
         since = self._hook_since
-        if self._is_lost or self._machine.state is ServerState.CLOSED:
+        is_last = self._last_word is not None
+        if is_last or self._is_lost or self._machine.state is ServerState.CLOSED:
             # All is said; but a hook may still be under way.
             limit = times.linger if self._is_aborted else times.handler
             if since is not None and limit is not None:
                 return since + limit, self._cancel_hook
-            return self._linger_until, self._transport.abort
+            return self._linger_until, self._drop
         if self._is_in_handshake:
             # start_tls has a time limit of its own.
             return None, self._time_out
@@ -435,7 +469,7 @@ class Pump(PumpHooks):
         """Cancel a hook that takes too long; the client gets 451 4.3.0."""
         if self._task is None or self._hook_since is None:
             return
-        is_gone = self._is_lost or self._is_aborted
+        is_gone = self._is_lost or self._is_aborted or self._last_word is not None
         if is_gone and self._hook_cancellations >= MAX_CANCELLATIONS:
             self._abandon_hook()
             return
@@ -452,6 +486,7 @@ class Pump(PumpHooks):
             "abandoning it; let CancelledError pass in it"
         )
         self._is_abandoned = True
+        self._drop()
         self._finish()
 
 

@@ -88,6 +88,7 @@ class PumpBase(asyncio.Protocol):
         "_is_write_paused",
         "_last_activity",
         "_last_octets",
+        "_last_word",
         "_linger_until",
         "_loop",
         "_machine",
@@ -152,6 +153,8 @@ class PumpBase(asyncio.Protocol):
         self.is_made = False
         self.handshake: asyncio.Task[object] | None = None
         self._refusal: Reply | None = None
+        # What ends the session once the hook that has a whole message has spoken.
+        self._last_word: Reply | None = None
 
     # ------------------------------------------------------------ writing and reading
 
@@ -188,6 +191,15 @@ class PumpBase(asyncio.Protocol):
                 # The client has reset the connection, and nobody told us yet.
                 transport.abort()
         self._watchdog.arm()
+
+    def _drop(self) -> None:
+        """Close at once, with no word, unless the connection is gone.
+
+        asyncio's transport cannot be aborted any more when it closed after it had
+        written what it held (CPython 3.11 to 3.13): an AttributeError.
+        """
+        if not self._is_lost:
+            self._transport.abort()
 
     def _adjust_reading(self) -> None:
         """Read only as much as somebody takes."""
