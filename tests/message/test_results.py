@@ -149,6 +149,20 @@ def test_values_of_a_message_are_quoted(evil: str) -> None:
     assert b"\n" not in field.octets.replace(b"\r\n ", b"")[:-2]
 
 
+def test_a_property_without_a_type_goes_on_as_it_came() -> None:
+    text = "mx; dmarc=pass action=none header.from=x"
+    read = AuthenticationResults.parse(text)
+    assert read.to_field().text == text
+
+
+@pytest.mark.parametrize("name", ["header.", ".from", "", "a.b.c"])
+def test_properties_of_ours_have_names(name: str) -> None:
+    with pytest.raises(ValueError, match="no keyword"):
+        AuthenticationResults(
+            "mx", (MethodResult("spf", "pass", "", ((name, "x"),)),)
+        ).to_field()
+
+
 @pytest.mark.parametrize("word", ["a b", "", "a=", "spf;", "\xe5"])
 def test_words_of_ours_are_keywords(word: str) -> None:
     with pytest.raises(ValueError, match="no keyword"):

@@ -143,6 +143,10 @@ def test_parameters_never_raise(text: str) -> None:
     parse_parameters(text)
 
 
+def test_octets_that_are_no_utf8_do_not_raise() -> None:
+    assert parse_parameters("a; c*0*=u\udccb") == ("a", {"c": "u?"})
+
+
 @given(st.text(min_size=1))
 def test_what_is_quoted_is_read_again(text: str) -> None:
     if "=?" not in text:

@@ -197,6 +197,7 @@ def test_lines_about_the_conversation() -> None:
         ("# rule\nignore everything", ":2: only the body can be ignored"),
         ("# rule\nfor nobody", ":2: write `for server` or `for client`"),
         ("# rule\nclient", ":2: what is the client to do?"),
+        ("# rule\nclient noop -> raised", ":2: name the exception: raised DataRefused"),
     ],
 )
 def test_files_that_cannot_be_read(lines: str, problem: str) -> None:

@@ -93,6 +93,7 @@ def test_size(line: str, size: int | None) -> None:
         (["AUTH=PLAIN LOGIN", "AUTH LOGIN CRAM-MD5"], ("PLAIN", "LOGIN", "CRAM-MD5")),
         (["AUTH PLAIN", "AUTH=plain LOGIN"], ("PLAIN", "LOGIN")),
         (["AUTH="], ()),
+        (["  AUTH=LOGIN", "\u3000auth=PLAIN"], ("LOGIN", "PLAIN")),
         (["AUTH PLAIN plain"], ("PLAIN",)),
         # A parameter may hold "=", and so may the keyword of another line.
         (["X=AUTH=LOGIN"], ()),

@@ -72,8 +72,9 @@ class MethodResult:
         if self.reason:
             words.append(f"reason={_quoted(self.reason)}")
         for name, value in self.properties:
-            ptype, _, key = name.partition(".")
-            words.append(f"{_keyword(ptype)}.{_keyword(key)}={_pvalue(value)}")
+            # Lenient: Outlook's ``action=none`` has no type, and goes on as it came.
+            key = ".".join(map(_keyword, name.split(".", 1)))
+            words.append(f"{key}={_pvalue(value)}")
         return words
 
 

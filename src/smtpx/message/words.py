@@ -299,9 +299,7 @@ def _join_segments(numbered: dict[int, tuple[str, bool]]) -> str:
             parts = content.split("'", 2)
             if len(parts) == 3:
                 charset, _, content = parts
-        octets.append(
-            unquote_to_bytes(content)
-            if is_encoded
-            else content.encode("utf-8", "replace")
-        )
+        # Octets, as unquote_to_bytes fails on text with a surrogate.
+        written = content.encode("utf-8", "replace")
+        octets.append(unquote_to_bytes(written) if is_encoded else written)
     return decode_charset(b"".join(octets), charset or "utf-8")[0]

@@ -247,6 +247,8 @@ class _Reader:
         results = _words(outcome)
         raised = None
         if results[:1] == ["raised"]:
+            if len(results) == 1:
+                raise self.error("name the exception: raised DataRefused")
             raised, results = results[1], results[2:]
         self.actions.append(
             ClientAction(

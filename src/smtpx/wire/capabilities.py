@@ -118,6 +118,7 @@ class Capabilities(Mapping[str, tuple[str, ...]]):
 
 def _parse_ehlo_line(line: str) -> tuple[str, list[str]]:
     """Parse ehlo-line (RFC 5321 section 4.1.1.1)."""
+    line = line.lstrip()
     if line[: len(_OLD_AUTH)].upper() == _OLD_AUTH:
         line = line.replace("=", " ", 1)
     keyword, *parameters = line.split()
