@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python -X dev -W error
 PYTEST := $(PY) -m pytest -o cache_dir=$(VENV)/pytest
 
-.PHONY: help setup demo test failed check lint fmt types cover interop bench docs clean
+.PHONY: help setup demo test failed check lint fmt types cover interop interop-pages bench docs clean
 
 help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -67,6 +67,10 @@ cover: $(VENV)/.dev  ## tests of grammar and machines, which must cover 100 % of
 interop: $(VENV)/.dev  ## tests against other mail software, which must be installed
 	$(PYTEST) -m interop tests/interop
 
+interop-pages: $(VENV)/.dev  ## a run against other mail software, and the pages of it
+	SMTPX_INTEROP_RECORD=1 $(PYTEST) -m interop tests/interop/test_probe.py
+	$(PY) tools/probe_results.py
+
 bench: $(VENV)/.dev  ## measure
 	$(BIN)/python -m benchmarks
 
@@ -74,6 +78,7 @@ docs: $(VENV)/.dev  ## write the generated pages again, and build the site in bu
 	$(PY) tools/rfc.py
 	$(PY) tools/states.py
 	$(PY) tools/counterparts.py
+	$(PY) tools/probe_results.py
 	$(PY) tools/command_line.py
 	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs build/site
 	$(PY) tools/site.py build/site

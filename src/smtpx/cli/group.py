@@ -11,6 +11,7 @@ import click
 from smtpx import __version__
 from smtpx.cli.failures import ExitCode, Failure, explain
 from smtpx.cli.passwd import passwd
+from smtpx.cli.probe import probe
 from smtpx.cli.relay import relay
 from smtpx.cli.send import send
 from smtpx.cli.serve import serve
@@ -42,6 +43,7 @@ cli.add_command(serve)
 cli.add_command(send)
 cli.add_command(relay)
 cli.add_command(passwd)
+cli.add_command(probe)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

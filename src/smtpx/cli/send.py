@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from smtpx.cli.options import SectionedCommand, octet_count, section
 from smtpx.cli.sending import SendArguments, Sending
+from smtpx.cli.tls_options import TLS_OPTIONS
 from smtpx.cli.values import name_server, proxy_header, xclient
 from smtpx.client.options import Chunking, TLSMode
 from smtpx.wire.params import BodyType, Notify, ReturnContent
@@ -138,29 +139,7 @@ _OPTIONS: Final = [
         type=_choice(*(mode.value for mode in TLSMode)),
         help="When to turn to TLS; by default what the URL says.",
     ),
-    _tls(
-        "--ca-file",
-        metavar="FILE",
-        type=_existing,
-        help="Trust these authorities (PEM) in place of the system's.",
-    ),
-    _tls(
-        "--server-name",
-        metavar="NAME",
-        help="The name in the certificate, if it is not the host's.",
-    ),
-    _tls(
-        "--client-cert",
-        metavar="FILE",
-        type=_existing,
-        help="Your own certificate (PEM), with its key unless --client-key is given.",
-    ),
-    _tls("--client-key", metavar="FILE", type=_existing, help="Its key (PEM)."),
-    _tls(
-        "--insecure",
-        is_flag=True,
-        help="Take any certificate. For tests: the server may be anybody.",
-    ),
+    *TLS_OPTIONS,
     _envelope(
         "--reverse-path",
         metavar="ADDRESS",
@@ -335,12 +314,9 @@ def _check(arguments: SendArguments) -> None:
             "there is nothing to send: name a FILE, or - for standard input, or give "
             "--subject or --body; `smtpx send --help` has examples"
         )
-    if arguments.client_key and not arguments.client_cert:
-        raise click.UsageError("--client-key needs --client-cert")
     if arguments.dry_run and arguments.check_recipients:
         raise click.UsageError("--dry-run asks no server: leave out one of the two")
-    if arguments.insecure and (arguments.ca_file or arguments.server_name):
-        raise click.UsageError("--insecure checks nothing: leave out the other one")
+    arguments.trust.check()
 
 
 def _check_way(arguments: SendArguments) -> None:

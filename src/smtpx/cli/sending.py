@@ -19,10 +19,11 @@ from rich.progress import (
 
 from smtpx.app.sinks import printable
 from smtpx.cli.compose import Draft, address_fields, compose
-from smtpx.cli.failures import ExitCode, Failure, explain
+from smtpx.cli.failures import ExitCode, Failure
 from smtpx.cli.report import JSONReport, Mail, Report, Summary
 from smtpx.cli.screen import Screen, can_ask
 from smtpx.cli.sources import MeteredFile, Source, built_source, find_sources
+from smtpx.cli.tls_options import Trust
 from smtpx.client.blocking import Client
 from smtpx.client.message import recipients_of, sender_of
 from smtpx.client.options import (
@@ -36,7 +37,6 @@ from smtpx.client.options import (
 )
 from smtpx.client.outgoing import Outgoing
 from smtpx.errors import BadProxyHeader, BadSyntax, RecipientsRefused, SMTPXError
-from smtpx.net.tls import client_context
 from smtpx.wire.address import Mailbox
 from smtpx.wire.envelope import RecipientResult
 from smtpx.wire.params import (
@@ -49,7 +49,6 @@ from smtpx.wire.params import (
 )
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Sequence
 
     from smtpx.net.dns import DNSResolver
@@ -125,6 +124,17 @@ class SendArguments:
     check_recipients: bool
     verbose: bool
     quiet: bool
+
+    @property
+    def trust(self) -> Trust:
+        """The part of it about certificates."""
+        return Trust(
+            ca_file=self.ca_file,
+            server_name=self.server_name,
+            client_cert=self.client_cert,
+            client_key=self.client_key,
+            insecure=self.insecure,
+        )
 
     @property
     def draft(self) -> Draft:
@@ -265,7 +275,7 @@ class Sending:
             timeouts = Timeouts(**dict.fromkeys(names, arguments.timeout))
         options = ClientOptions(
             tls=None if arguments.tls is None else TLSMode(arguments.tls),
-            tls_context=self._tls_context(),
+            tls_context=arguments.trust.context(),
             server_hostname=arguments.server_name,
             hello_name=arguments.hello_name,
             local_address=arguments.local_address,
@@ -283,22 +293,6 @@ class Sending:
         )
         auth = self._auth(target)
         return Client(url, options=options, auth=auth)
-
-    def _tls_context(self) -> ssl.SSLContext:
-        arguments = self._arguments
-        try:
-            return client_context(
-                ca_file=arguments.ca_file,
-                certificate=arguments.client_cert,
-                key=arguments.client_key,
-                verify=not arguments.insecure,
-            )
-        except OSError as error:
-            raise Failure(
-                ExitCode.NO_INPUT,
-                f"--ca-file, --client-cert or --client-key is no PEM file with that in "
-                f"it: {explain(error)}",
-            ) from None
 
     def _auth(self, target: Target) -> Auth | None:
         """Find out whom to log in as; ask for the password if it is nowhere."""

@@ -1,0 +1,179 @@
+"""The servers of others, all described in one way."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import queue
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP as Aiosmtpd
+from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
+from aiosmtpd.smtp import Session as AiosmtpdSession
+
+from tests.interop.maildir import Maildir, as_sent
+from tests.interop.names import PASSWORD, USER
+from tests.interop.programs import HOST, find_program, free_port
+from tests.interop.sink import Sink, running_sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.interop.certificates import ServerFiles
+    from tests.interop.chasquid import Chasquid
+    from tests.interop.dovecot import Dovecot
+    from tests.interop.exim import Exim
+    from tests.interop.opensmtpd import OpenSMTPD
+    from tests.interop.postfix import Postfix
+
+RECIPIENT = "user@example.com"
+OTHER = "other@example.com"
+UNKNOWN = "nosuch@example.com"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server that is running.
+
+    Attributes:
+        name: for people.
+        version: as it tells itself.
+        take: waits for the next message to `RECIPIENT`, and returns it as it was sent.
+        url: in clear.
+        starttls: for STARTTLS; None if it has none.
+        implicit: of TLS from the start; likewise.
+        auth: of who wants a password, by STARTTLS; likewise.
+    """
+
+    name: str
+    version: str
+    take: Callable[[], bytes]
+    url: str
+    starttls: str | None = None
+    implicit: str | None = None
+    auth: str | None = None
+
+
+def version_of(*command: str) -> str:
+    """Run what tells a version alone, and return it."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.split()[0]
+
+
+def postfix_version() -> str:
+    return version_of(find_program("postconf", "postfix"), "-dh", "mail_version")
+
+
+def taker(maildir: Maildir) -> Callable[[], bytes]:
+    return lambda: as_sent(maildir.take_next())
+
+
+def describe(server: Postfix | Exim | OpenSMTPD | Chasquid, name: str) -> Peer:
+    """Describe a server that has a port for each kind of TLS."""
+    version = getattr(server, "version", None) or postfix_version()
+    return Peer(
+        name,
+        version,
+        taker(server.user),
+        f"smtp+plain://{HOST}:{server.port}",
+        starttls=f"smtp+starttls://{HOST}:{server.port}",
+        implicit=f"smtps://{HOST}:{server.tls_port}",
+        auth=f"smtp+starttls://{HOST}:{server.auth_port}",
+    )
+
+
+def describe_dovecot(dovecot: Dovecot) -> Peer:
+    version = version_of(find_program("dovecot", "dovecot-core"), "--version")
+    return Peer(
+        "Dovecot LMTP",
+        version,
+        taker(dovecot.user),
+        f"lmtp+unix://{dovecot.lmtp_socket}",
+        starttls=f"lmtp://{HOST}:{dovecot.lmtp_port}",
+    )
+
+
+class Keeper:
+    """A handler of aiosmtpd that keeps what arrives."""
+
+    def __init__(self) -> None:
+        self.messages: queue.Queue[bytes] = queue.Queue()
+
+    async def handle_RCPT(
+        self,
+        server: Aiosmtpd,
+        session: AiosmtpdSession,
+        envelope: Envelope,
+        address: str,
+        options: list[str],
+    ) -> str:
+        if address == UNKNOWN:
+            return "550 5.1.1 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(
+        self, server: Aiosmtpd, session: AiosmtpdSession, envelope: Envelope
+    ) -> str:
+        assert envelope.original_content is not None
+        self.messages.put(envelope.original_content)
+        return "250 2.0.0 Ok"
+
+
+def authenticate(
+    server: Aiosmtpd,
+    session: AiosmtpdSession,
+    envelope: Envelope,
+    mechanism: str,
+    data: LoginPassword,
+) -> AuthResult:
+    expected = LoginPassword(USER.encode(), PASSWORD.encode())
+    return AuthResult(success=data == expected, handled=False)
+
+
+@contextlib.contextmanager
+def running_aiosmtpd(files: ServerFiles) -> Iterator[Peer]:
+    """Run aiosmtpd in a thread."""
+    keeper = Keeper()
+    controller = Controller(
+        keeper,
+        hostname=HOST,
+        port=free_port(),
+        server_hostname="aiosmtpd.example",
+        enable_SMTPUTF8=True,
+        authenticator=authenticate,
+        tls_context=files.server_context(),
+    )
+    controller.start()
+    place = f"{HOST}:{controller.port}"
+    try:
+        yield Peer(
+            "aiosmtpd",
+            importlib.metadata.version("aiosmtpd"),
+            lambda: keeper.messages.get(timeout=30),
+            f"smtp+plain://{place}",
+            starttls=f"smtp+starttls://{place}",
+            auth=f"smtp+starttls://{place}",
+        )
+    finally:
+        controller.stop()
+
+
+@contextlib.contextmanager
+def running_sink_peer() -> Iterator[Peer]:
+    """Run smtp-sink; it takes mail for everybody."""
+    with running_sink() as sink:
+        yield Peer(
+            "smtp-sink",
+            postfix_version(),
+            lambda: _content(sink),
+            f"smtp+plain://{HOST}:{sink.port}",
+        )
+
+
+def _content(sink: Sink) -> bytes:
+    return sink.take_message()[1]

@@ -1,0 +1,134 @@
+"""``smtpx probe`` against the servers of others, and against ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import smtpx
+from smtpx.client.options import parse_url
+from smtpx.probe.bench import Bench, ProbeOptions
+from smtpx.probe.findings import Verdict
+from smtpx.probe.registry import CHECKS, Result, probe
+from tests.interop.peers import (
+    RECIPIENT,
+    Peer,
+    describe,
+    describe_dovecot,
+    running_aiosmtpd,
+    running_sink_peer,
+)
+from tests.interop.programs import HOST
+from tests.interop.recording import Records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.interop.certificates import ServerFiles
+
+pytestmark = pytest.mark.interop
+
+# What is known to be unsafe, as these servers come from their packages and are set up
+# here: newer ones may have mended it.
+KNOWN: dict[str, set[str]] = {
+    "postfix": {"smuggling"},
+    "exim": set(),
+    "opensmtpd": set(),
+    "chasquid": set(),
+    "dovecot": {"smuggling"},
+    "aiosmtpd": set(),
+    "sink": set(),
+    "smtpx": set(),
+}
+
+
+class Own(smtpx.Session):
+    """Takes mail for the tests' recipients."""
+
+    async def rcpt(
+        self, forward_path: smtpx.Mailbox, options: smtpx.RcptOptions
+    ) -> smtpx.Reply | None:
+        if str(forward_path).lower() not in {RECIPIENT, "postmaster"}:
+            raise smtpx.Refuse(550, "5.1.1", "no such mailbox")
+        return None
+
+    async def data(self, body: smtpx.Body) -> smtpx.Reply | None:
+        await body.read()
+        return None
+
+
+@pytest.fixture(scope="module")
+def records() -> Iterator[Records]:
+    found = Records("probe")
+    yield found
+    found.write()
+
+
+@pytest.fixture(params=KNOWN)
+def peer(request: pytest.FixtureRequest, certificates: ServerFiles) -> Iterator[Peer]:
+    name = request.param
+    if name == "aiosmtpd":
+        with running_aiosmtpd(certificates) as it:
+            yield it
+    elif name == "sink":
+        with running_sink_peer() as it:
+            yield it
+    elif name == "smtpx":
+        options = smtpx.ServerOptions(
+            hostname="smtpx.example", tls=certificates.server_context(), smtputf8=True
+        )
+        server = smtpx.Server(Own, f"{HOST}:0", options=options)
+        with server.run_in_thread():
+            url = f"smtp://{server.addresses[0]}"
+            yield Peer("smtpx", smtpx.__version__, bytes, url, starttls=url)
+    elif name == "dovecot":
+        yield describe_dovecot(request.getfixturevalue(name))
+    else:
+        names = {"exim": "Exim", "postfix": "Postfix", "opensmtpd": "OpenSMTPD"}
+        server = request.getfixturevalue(name)
+        yield describe(server, names.get(name, name))
+
+
+def as_record(results: list[Result]) -> dict[str, Any]:
+    """Return what is kept: nothing that is another in each run, as queue ids are."""
+    return {
+        one.check.name: {
+            "verdict": str(one.verdict),
+            "cases": {found.case: str(found.verdict) for found in one.findings},
+            "texts": [
+                f"{found.case}: {found.text}" if found.case else found.text
+                for found in one.findings
+                if found.verdict.rank > Verdict.OK.rank
+                and one.check.name != "smuggling"
+            ],
+        }
+        for one in results
+    }
+
+
+def test_probe(
+    peer: Peer,
+    records: Records,
+    certificates: ServerFiles,
+    request: pytest.FixtureRequest,
+) -> None:
+    # With STARTTLS where there is any, though not required.
+    url = (peer.starttls or peer.url).replace("smtp+starttls:", "smtp:")
+    options = ProbeOptions(
+        recipient=RECIPIENT,
+        hello_name="probe.example",
+        tls_context=certificates.client_context(),
+        timeout=5.0,
+    )
+    results = list(probe(Bench(parse_url(url), options)))
+    assert [one.check for one in results] == list(CHECKS)
+    unsafe = {one.check.name for one in results if one.verdict is Verdict.UNSAFE}
+    [parameter] = [name for name in KNOWN if f"[{name}]" in request.node.name]
+    records.add(peer.name, {"version": peer.version, "checks": as_record(results)})
+    assert unsafe <= KNOWN[parameter]
+    # A whole transaction was possible, or nothing was found out.
+    verdicts = {one.check.name: one.verdict for one in results}
+    assert verdicts["smuggling"] is not Verdict.LEFT_OUT
+    if parameter == "smtpx":
+        assert max(v.rank for v in verdicts.values()) == Verdict.OK.rank
