@@ -14,7 +14,7 @@ OPTIONAL = {
     *("aiofastnet", "argon2", "bcrypt", "click", "cryptography", "pwdlib", "pytest"),
     *("rich", "spftrace", "uvloop", "winloop", "dns", "idna"),
     *("prometheus_client", "opentelemetry", "throttled", "redis", "django", "flask"),
-    "trustme",
+    *("trustme", "starlette", "uvicorn", "nh3"),
 }
 HEAVY = {"asyncio", "concurrent", "email", "logging", "socket", "ssl", "threading"}
 

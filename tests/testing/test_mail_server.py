@@ -64,6 +64,8 @@ def send(
 
 
 def trusting(server: MailServer) -> smtpx.ClientOptions:
+    if not server.options.has_tls:
+        return DEFAULT
     return smtpx.ClientOptions(tls_context=server.certificates.client)
 
 
@@ -188,6 +190,7 @@ def test_options_that_make_no_sense() -> None:
 STAGE_NAMES: list[tuple[Stage, str]] = [
     ("connect", "127.0.0.1"),
     ("hello", "*"),
+    ("start_tls", "*"),
     ("auth", "ANN"),
     ("mail", "*@a.test"),
     ("rcpt", "bob@*"),
@@ -204,16 +207,16 @@ def test_the_list_has_all_stages() -> None:
 def test_refusals(
     started: Callable[..., MailServer], stage: Stage, matching: str
 ) -> None:
-    server = started(auth={"ann": "secret"})
+    server = started(auth={"ann": "secret"}, tls=stage == "start_tls")
     nobody = server.refuse(stage, 500, matching="nobody")
     fault = server.refuse(
         stage, smtpx.Refuse(554, "5.7.1", "go away"), matching=matching, times=1
     )
     with pytest.raises(smtpx.SendError, match="go away"):
-        send(server, auth=("ann", "secret"))
+        send(server, auth=("ann", "secret"), client_options=trusting(server))
     assert len(server.inbox) == 0
     assert (fault.hits, nobody.hits) == (1, 0)
-    send(server, auth=("ann", "secret"))
+    send(server, auth=("ann", "secret"), client_options=trusting(server))
     assert len(server.inbox) == 1
 
 
@@ -221,14 +224,14 @@ def test_refusals(
 def test_lost_connections(
     started: Callable[..., MailServer], stage: Stage, matching: str
 ) -> None:
-    server = started(auth={"ann": "secret"})
+    server = started(auth={"ann": "secret"}, tls=stage == "start_tls")
     server.drop(stage, matching=matching, times=1)
     with pytest.raises(smtpx.SendError) as raised:
-        send(server, auth=("ann", "secret"))
+        send(server, auth=("ann", "secret"), client_options=trusting(server))
     # Without a word, so nothing was refused.
     assert getattr(raised.value, "reply", None) is None
     assert len(server.inbox) == 0
-    send(server, auth=("ann", "secret"))
+    send(server, auth=("ann", "secret"), client_options=trusting(server))
     assert len(server.inbox) == 1
 
 

@@ -217,8 +217,8 @@ class Connection(Pump):
             is_local=is_private(self.info),
         )
 
-    async def _call_starttls(self, _event: StartTLSRequested) -> None:
-        self._answer(None)
+    async def _call_starttls(self, event: StartTLSRequested) -> None:
+        self._answer(await self._ask(_start_tls, event))
         if self._machine.state is not ServerState.TLS:
             return
         context = cast("ssl.SSLContext", self._host.tls)
@@ -333,6 +333,10 @@ def _data(session: Session, body: Body) -> Awaitable[object]:
 
 def _lmtp_data(statuses: Statuses, session: Session, body: Body) -> Awaitable[object]:
     return session.lmtp_data(body, statuses)
+
+
+def _start_tls(session: Session, _: StartTLSRequested) -> Awaitable[object]:
+    return session.start_tls()
 
 
 def _xclient(session: Session, event: XClientReceived) -> Awaitable[object]:

@@ -296,6 +296,12 @@ class Session:
             name: the domain or address literal that the client claims to be.
         """
 
+    async def start_tls(self) -> Reply | None:
+        """STARTTLS, before its 220; refuse it with 454 4.7.0 (RFC 3207 section 4).
+
+        It is called only where the server offers it.
+        """
+
     async def mail(
         self, reverse_path: Mailbox | None, options: MailOptions
     ) -> Reply | None:

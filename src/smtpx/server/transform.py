@@ -392,7 +392,7 @@ _PASSED_ON: Final[dict[str, Callable[..., Any]]] = {
     **{
         hook: _pass_on(hook)
         for hook in (
-            *("connected", "hello", "closed"),
+            *("connected", "hello", "start_tls", "closed"),
             *("verify", "expand", "etrn", "help", "command", "xclient", "xforward"),
             *("check_password", "scram_credentials", "readable_password"),
             *("check_token", "external_identity", "admit_anonymous"),

@@ -105,6 +105,7 @@ HOOK_CALLS: Final[dict[type, HookCall]] = {
 #: The name of the hook for a piece of work, if it has but one.
 HOOK_NAMES: Final[dict[type, str]] = {
     **{kind: hook for kind, (hook, _) in _ANSWERING.items()},
+    StartTLSRequested: "start_tls",
     XClientReceived: "xclient",
     Reset: "reset",
     Closed: "closed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import random
 import threading
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, get_args
 
@@ -11,15 +12,29 @@ from smtpx.errors import Refuse
 from smtpx.testing.inbox import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Drop", "Fault", "Faults", "Hold", "Refusal", "Stage"]
+__all__ = [
+    "MAX_DELAY_SECONDS",
+    "STAGES",
+    "Delay",
+    "Drop",
+    "Fault",
+    "Faults",
+    "Hold",
+    "Refusal",
+    "Stage",
+    "parse_stage",
+]
 
 Stage: TypeAlias = Literal[
-    "connect", "hello", "auth", "mail", "rcpt", "start_data", "data"
+    "connect", "hello", "start_tls", "auth", "mail", "rcpt", "start_data", "data"
 ]
 """Where a session can go wrong. ``start_data`` is DATA, or the first BDAT; ``data`` is
 the end of the message."""
+
+MAX_DELAY_SECONDS: Final = 3_600.0
+"""Longer no client waits: RFC 5321 section 4.5.3.2 has 10 minutes as the longest."""
 
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
@@ -30,10 +45,14 @@ class Fault:
     Args:
         stage: where.
         matching: for whom, with the wildcards of `fnmatch`, in any case: the client's
-            IP address at ``connect``, the name that it gives at ``hello``, the user at
-            ``auth``, the sender at ``mail``, the recipient at ``rcpt``, and any
-            recipient of the message at ``start_data`` and ``data``.
+            IP address at ``connect``, the name that it gives at ``hello``, and at
+            ``start_tls`` the one it gave; the user at ``auth``, the sender at
+            ``mail``, the recipient at ``rcpt``, and any recipient of the message at
+            ``start_data`` and ``data``.
         times: how often it happens; None: each time.
+        probability: that it happens when it could, over 0 and up to 1.
+        chance: returns a number from 0 to 1, as `random.random` does; a test may give
+            the numbers that it wants.
 
     Attributes:
         hits: how often it happened.
@@ -43,17 +62,27 @@ class Fault:
     """
 
     def __init__(
-        self, stage: Stage, *, matching: str = "*", times: int | None = None
+        self,
+        stage: Stage,
+        *,
+        matching: str = "*",
+        times: int | None = None,
+        probability: float = 1.0,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         if stage not in STAGES:
             message = f"there is no stage {stage!r}: there are {', '.join(STAGES)}"
             raise ValueError(message)
         if times is not None and times < 1:
             raise ValueError(f"times must be 1 or more, or None, not {times}")
+        if not 0 < probability <= 1:
+            raise ValueError(f"a probability is over 0 and up to 1, not {probability}")
         self.stage = stage
         self.matching = matching
         self.times = times
+        self.probability = probability
         self.hits = 0
+        self._chance = chance
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -72,8 +101,73 @@ class Fault:
         pattern = self.matching.lower()
         if not any(fnmatch.fnmatchcase(name.lower(), pattern) for name in names):
             return False
+        if self.probability < 1 and self._chance() >= self.probability:
+            return False
         self.hits += 1
         return True
+
+    async def happen(self, drop: Callable[[], None]) -> None:
+        """Have it happen; sessions call it.
+
+        Args:
+            drop: loses the connection.
+
+        Raises:
+            Refuse: the client is refused.
+        """
+
+
+class Delay(Fault):
+    """The client waits, and then goes on, or meets what else goes wrong.
+
+    Args:
+        stage: where.
+        seconds: how long it waits, over 0 and up to an hour.
+        then: what happens afterwards; it is asked for nothing, and counts nothing.
+        matching: for whom.
+        times: how often.
+        probability: that it happens.
+        chance: as for `Fault`.
+
+    Raises:
+        ValueError: no such time.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but the first three are those of a fault
+        self,
+        stage: Stage,
+        seconds: float,
+        then: Fault | None = None,
+        *,
+        matching: str = "*",
+        times: int | None = None,
+        probability: float = 1.0,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(
+            stage,
+            matching=matching,
+            times=times,
+            probability=probability,
+            chance=chance,
+        )
+        if not 0 < seconds <= MAX_DELAY_SECONDS:
+            raise ValueError(
+                f"a delay is over 0 and up to {MAX_DELAY_SECONDS:g} seconds, not "
+                f"{seconds:g}"
+            )
+        self.seconds = seconds
+        self.then = then
+
+    async def happen(self, drop: Callable[[], None]) -> None:
+        """Wait, and go on; see `Fault.happen`.
+
+        Args:
+            drop: loses the connection.
+        """
+        await asyncio.sleep(self.seconds)
+        if self.then is not None:
+            await self.then.happen(drop)
 
 
 class Refusal(Fault):
@@ -84,6 +178,8 @@ class Refusal(Fault):
         reply: a code from 400 to 599, or a `Refuse` with all that is said.
         matching: for whom.
         times: how often.
+        probability: that it happens.
+        chance: as for `Fault`.
     """
 
     def __init__(
@@ -93,15 +189,45 @@ class Refusal(Fault):
         *,
         matching: str = "*",
         times: int | None = None,
+        probability: float = 1.0,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        super().__init__(stage, matching=matching, times=times)
+        super().__init__(
+            stage,
+            matching=matching,
+            times=times,
+            probability=probability,
+            chance=chance,
+        )
         if isinstance(reply, int):
             reply = Refuse(reply, None, "refused, as the test says")
         self.reply = reply
 
+    async def happen(self, drop: Callable[[], None]) -> None:
+        """Refuse; see `Fault.happen`.
+
+        Args:
+            drop: is not called.
+        """
+        # A new one: each that is raised gathers a traceback.
+        reply = self.reply
+        raise Refuse(reply.code, reply.enhanced, reply.text)
+
 
 class Drop(Fault):
     """The connection is lost, without a word."""
+
+    async def happen(self, drop: Callable[[], None]) -> None:
+        """Lose the connection; see `Fault.happen`.
+
+        Args:
+            drop: loses it.
+
+        Raises:
+            Refuse: nobody hears it; it keeps the hook from going on.
+        """
+        drop()
+        raise Refuse(421, None, "the connection is gone")
 
 
 class Hold(Fault):
@@ -147,8 +273,12 @@ class Hold(Fault):
                 loop.call_soon_threadsafe(event.set)
             self._waiting.clear()
 
-    async def wait(self) -> None:
-        """Wait for ``release``; the server calls it."""
+    async def happen(self, drop: Callable[[], None]) -> None:
+        """Wait for ``release``; see `Fault.happen`.
+
+        Args:
+            drop: is not called.
+        """
         entry = asyncio.get_running_loop(), asyncio.Event()
         with self._changed:
             if self._is_released:
@@ -166,13 +296,15 @@ class Hold(Fault):
 class Faults:
     """The faults of a server, asked in the order in which they were added."""
 
-    def __init__(self, refuse: Mapping[str, int | Refuse]) -> None:
+    def __init__(self, refuse: Mapping[str, int | Refuse] | None = None) -> None:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
-        for where, reply in refuse.items():
+        for where, reply in (refuse or {}).items():
             # "rcpt", or "rcpt bob@*"
             stage, _, matching = where.partition(" ")
-            self.add(Refusal(_stage(stage), reply, matching=matching.strip() or "*"))
+            self.add(
+                Refusal(parse_stage(stage), reply, matching=matching.strip() or "*")
+            )
 
     def add(self, fault: Fault) -> None:
         """Have something go wrong from now on.
@@ -182,6 +314,21 @@ class Faults:
         """
         with self._lock:
             self._faults.append(fault)
+
+    def __iter__(self) -> Iterator[Fault]:
+        with self._lock:
+            return iter(tuple(self._faults))
+
+    def remove(self, fault: Fault) -> None:
+        """Have something not go wrong any more; who is held goes on.
+
+        Args:
+            fault: what; one that was removed already is passed over.
+        """
+        with self._lock:
+            self._faults = [one for one in self._faults if one is not fault]
+        if isinstance(fault, Hold):
+            fault.release()
 
     def clear(self) -> None:
         """Have nothing go wrong any more, and let those go on who are held."""
@@ -198,14 +345,26 @@ class Faults:
             stage: where the session is.
             names: for whom it is asked.
         """
+        if not self._faults:
+            return None
         with self._lock:
             return next(
                 (one for one in self._faults if one.strikes(stage, names)), None
             )
 
 
-def _stage(name: str) -> Stage:
-    """Check a name that came as a text."""
+def parse_stage(name: str) -> Stage:
+    """Check the name of a stage.
+
+    Args:
+        name: of a user.
+
+    Raises:
+        ValueError: there is none.
+
+    >>> parse_stage("rcpt")
+    'rcpt'
+    """
     for stage in STAGES:
         if stage == name:
             return stage

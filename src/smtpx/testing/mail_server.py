@@ -22,21 +22,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from smtpx.errors import Refuse
-from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
 from smtpx.server.session import ConnectionInfo, Session
 from smtpx.testing.certificates import ThrowawayCertificates, make_certificates
 from smtpx.testing.faults import Drop, Fault, Faults, Hold, Refusal, Stage
+from smtpx.testing.faulty import DroppingServer, FaultySession
 from smtpx.testing.inbox import MAX_MESSAGES, Inbox, InboxFull, ReceivedMail
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
-    from smtpx.server.body import Body
-    from smtpx.server.host import Guest
-    from smtpx.server.session import Statuses
-    from smtpx.wire.address import Mailbox
     from smtpx.wire.envelope import Recipient
-    from smtpx.wire.params import MailOptions, RcptOptions
 
 __all__ = ["MailServer", "MailServerOptions"]
 
@@ -120,7 +115,7 @@ class MailServer:
         self.inbox = Inbox(max_messages=self.options.max_messages)
         self._faults = Faults(self.options.refuse)
         self._certificates = make_certificates() if self.options.has_tls else None
-        self._server = _DroppingServer(self._make_session, options=self._settings())
+        self._server = DroppingServer(self._make_session, options=self._settings())
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -250,6 +245,14 @@ class MailServer:
         self._faults.add(fault)
         return fault
 
+    def inject(self, fault: Fault) -> None:
+        """Have something go wrong that the methods above do not make.
+
+        Args:
+            fault: such as a `smtpx.testing.faults.Delay`, or one with a probability.
+        """
+        self._faults.add(fault)
+
     def reset(self) -> None:
         """Empty the inbox, and have nothing go wrong but what the options say."""
         self._faults.clear()
@@ -257,21 +260,6 @@ class MailServer:
         self.inbox.clear()
 
     # -------------------------------------------------------------------- for sessions
-
-    async def undergo(
-        self, connection: ConnectionInfo, stage: Stage, *names: str
-    ) -> None:
-        """Have happen what should go wrong at a stage; the sessions call it.
-
-        Args:
-            connection: of the session.
-            stage: where it is.
-            names: for whom it is asked.
-
-        Raises:
-            Refuse: it is refused.
-        """
-        await self.suffer(connection, self.find(stage, *names))
 
     def find(self, stage: Stage, *names: str) -> Fault | None:
         """Return what goes wrong, if anything does; it is counted.
@@ -282,24 +270,13 @@ class MailServer:
         """
         return self._faults.find(stage, *names)
 
-    async def suffer(self, connection: ConnectionInfo, fault: Fault | None) -> None:
-        """Have a fault happen.
+    def abort(self, connection: ConnectionInfo) -> None:
+        """Lose a connection, without a word.
 
         Args:
-            connection: of the session.
-            fault: which; None: nothing happens.
-
-        Raises:
-            Refuse: it is refused.
+            connection: of a session.
         """
-        if isinstance(fault, Refusal):
-            raise fault.reply
-        if isinstance(fault, Hold):
-            await fault.wait()
-        if isinstance(fault, Drop):
-            self._server.abort(connection)
-            # Nobody hears it; it keeps the hook from going on.
-            raise Refuse(421, None, "the connection is gone")
+        self._server.abort(connection)
 
     def _make_session(self, connection: ConnectionInfo) -> Session:
         kind = _SessionWithUsers if self.options.auth else _Session
@@ -318,78 +295,14 @@ class MailServer:
         )
 
 
-class _DroppingServer(Server):
-    """A server that can lose a connection."""
-
-    def __init__(
-        self,
-        session_factory: Callable[[ConnectionInfo], Session],
-        *,
-        options: ServerOptions,
-    ) -> None:
-        super().__init__(session_factory, options=options)
-        self._guests: set[Guest] = set()
-
-    def opened(self, connection: Guest) -> Reply | None:
-        self._guests.add(connection)
-        return super().opened(connection)
-
-    def ended(self, connection: Guest) -> None:
-        self._guests.discard(connection)
-        super().ended(connection)
-
-    def abort(self, info: ConnectionInfo) -> None:
-        """Lose a connection, without a word."""
-        for guest in tuple(self._guests):
-            if guest.info is info:
-                guest.abort()
-
-
-class _Session(Session):
-    """Takes everything, but for what should go wrong."""
+class _Session(FaultySession):
+    """Puts messages into the inbox."""
 
     def __init__(self, connection: ConnectionInfo, server: MailServer) -> None:
-        super().__init__(connection)
+        super().__init__(connection, server)
         self._server = server
 
-    async def connected(self) -> None:
-        await self._undergo("connect", self.connection.peer_host or "")
-
-    async def hello(self, name: str) -> None:
-        await self._undergo("hello", name)
-
-    async def mail(self, reverse_path: Mailbox | None, options: MailOptions) -> None:
-        await self._undergo("mail", "" if reverse_path is None else str(reverse_path))
-
-    async def rcpt(self, forward_path: Mailbox, options: RcptOptions) -> None:
-        await self._undergo("rcpt", str(forward_path))
-
-    async def start_data(self) -> None:
-        await self._undergo("start_data", *_names(self.envelope.recipients))
-
-    async def data(self, body: Body) -> Reply:
-        content = await body.read()
-        await self._undergo("data", *_names(self.envelope.recipients))
-        return self._take(content, self.envelope.recipients)
-
-    async def lmtp_data(self, body: Body, statuses: Statuses) -> Reply:
-        content = await body.read()
-        taken: list[Recipient] = []
-        for recipient in statuses.recipients:
-            fault = self._server.find("data", str(recipient.mailbox))
-            try:
-                await self._server.suffer(self.connection, fault)
-            except Refuse as refusal:
-                reply = Reply(refusal.code, refusal.enhanced, refusal.text)
-                statuses.set(recipient, reply)
-            else:
-                taken.append(recipient)
-        return self._take(content, taken) if taken else _TAKEN
-
-    async def _undergo(self, stage: Stage, *names: str) -> None:
-        await self._server.undergo(self.connection, stage, *names)
-
-    def _take(self, content: bytes, recipients: list[Recipient]) -> Reply:
+    async def take(self, content: bytes, recipients: list[Recipient]) -> Reply:
         connection = self.connection
         envelope = dataclasses.replace(self.envelope, recipients=list(recipients))
         mail = ReceivedMail(
@@ -412,12 +325,8 @@ class _SessionWithUsers(_Session):
     """... who authenticate. A hook that is there has AUTH offered."""
 
     async def check_password(self, user: str, password: str) -> bool:
-        await self._undergo("auth", user)
+        await self.undergo("auth", user)
         expected = self._server.options.auth.get(user)
         return expected is not None and hmac.compare_digest(
             expected.encode(), password.encode()
         )
-
-
-def _names(recipients: list[Recipient]) -> list[str]:
-    return [str(recipient.mailbox) for recipient in recipients]

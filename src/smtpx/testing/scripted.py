@@ -203,6 +203,9 @@ class _Hooks(ScriptedSession):
         self._received.rcpt[str(forward_path)] = options
         return await self._react("rcpt", str(forward_path))
 
+    async def start_tls(self) -> Reply | None:
+        return await self._react("start_tls")
+
     async def start_data(self) -> Reply | None:
         return await self._react("start_data")
 

@@ -262,7 +262,7 @@ class CoreSession:
         self.machine.answer(self._hook("help", event.topic))
 
     def _starttls(self, _event: events.StartTLSRequested) -> None:
-        self.machine.answer(None)
+        self.machine.answer(self._hook("start_tls"))
 
     def _question(self, event: events.AuthQuestion) -> None:
         question = event.question

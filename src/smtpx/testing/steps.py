@@ -49,6 +49,7 @@ HOOKS = frozenset(
         "mail",
         "rcpt",
         "start_data",
+        "start_tls",
         "verify",
         "xclient",
         "xforward",
