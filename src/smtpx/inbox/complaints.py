@@ -101,11 +101,18 @@ def find_complaints(message: StoredMessage, parsed: ParsedMessage) -> list[Compl
         for one in check(message, parsed):
             if len(found) >= MAX_COMPLAINTS:
                 break
-            found.append(Complaint(*one))
+            severity, where, text = one
+            found.append(Complaint(severity, _cite(where), text))
     return sorted(found, key=lambda one: _ORDER.index(one.severity))
 
 
 _ORDER: Final = ("error", "warning", "hint")
+
+
+def _cite(where: str) -> str:
+    """Write where something is said; it is what others have to keep, not we."""
+    number, _, section = where.partition(" ")
+    return f"RFC {number} section {section}" if where else ""
 
 
 def _check_octets(message: StoredMessage, parsed: ParsedMessage) -> _Found:
@@ -113,14 +120,14 @@ def _check_octets(message: StoredMessage, parsed: ParsedMessage) -> _Found:
     for pattern, name in ((_BARE_LF, "LF"), (_BARE_CR, "CR")):
         if pattern.search(octets):
             text = f"a line ends with a bare {name}: end lines with CR LF"
-            yield "error", "RFC 5321 section 2.3.8", text
+            yield "error", "5321 2.3.8", text
     if _LONG_LINE.search(octets):
         text = (
             f"a line is over {_MAX_LINE_OCTETS} octets long: servers refuse or cut it"
         )
-        yield "error", "RFC 5321 section 4.5.3.1.6", text
+        yield "error", "5321 4.5.3.1.6", text
     if b"\0" in octets:
-        yield "error", "RFC 5322 section 2.2", "a NUL is in the message"
+        yield "error", "5322 2.2", "a NUL is in the message"
     if message.octets > _LARGE_OCTETS:
         yield "warning", "", "over 25 MiB: many servers take no more"
 
@@ -134,52 +141,52 @@ def _check_eight_bit(message: StoredMessage, parsed: ParsedMessage) -> _Found:
     in_header = _EIGHT_BIT.search(octets, 0, end.end() if end else len(octets))
     if in_header and "SMTPUTF8" not in parameters:
         text = "UTF-8 in a header field without SMTPUTF8: use encoded words"
-        yield "error", "RFC 6531 section 3.2", text
+        yield "error", "6531 3.2", text
     if end and _EIGHT_BIT.search(octets, end.end()) and "BODY=" not in parameters:
         text = "8-bit content, but MAIL did not say BODY=8BITMIME"
-        yield "error", "RFC 6152 section 3", text
+        yield "error", "6152 3", text
 
 
 def _check_header(_: StoredMessage, parsed: ParsedMessage) -> _Found:
     header = parsed.header
     for defect in parsed.defects:
-        yield "error", "RFC 5322 section 3.6" if "field" in defect else "", defect
+        yield "error", "5322 3.6" if "field" in defect else "", defect
     ids = header.all("Message-ID")
     if not ids:
         text = "no Message-ID field: filters take that for spam"
-        yield "warning", "RFC 5322 section 3.6.4", text
+        yield "warning", "5322 3.6.4", text
     elif not _MESSAGE_ID.fullmatch(ids[0].unfolded):
         text = "the Message-ID is not <left@right>"
-        yield "error", "RFC 5322 section 3.6.4", text
+        yield "error", "5322 3.6.4", text
     if not (header.first("To") or header.first("Cc") or header.first("Bcc")):
         yield "hint", "", "no To or Cc field: write To: undisclosed-recipients:;"
     if header.first("Subject") is None:
-        yield "warning", "RFC 5322 section 3.6.5", "no Subject field"
+        yield "warning", "5322 3.6.5", "no Subject field"
     if parsed.from_ and not header.first("Sender") and len(parsed.from_) > 1:
         text = "several authors need a Sender field"
-        yield "error", "RFC 5322 section 3.6.2", text
+        yield "error", "5322 3.6.2", text
     if parsed.hops > _LOOP_HOPS:
         text = f"{parsed.hops} Received fields: a loop"
-        yield "error", "RFC 5321 section 6.3", text
+        yield "error", "5321 6.3", text
 
 
 def _check_fields(_: StoredMessage, parsed: ParsedMessage) -> _Found:
     header = parsed.header
     if header.first("Bcc") is not None:
         text = "a Bcc field: every recipient sees it"
-        yield "error", "RFC 5322 section 3.6.3", text
+        yield "error", "5322 3.6.3", text
     if header.first("Return-Path") is not None:
         text = "a Return-Path field: only the last server adds it"
-        yield "error", "RFC 5321 section 4.4", text
+        yield "error", "5321 4.4", text
     for one in header.fields:
         for word in _ENCODED_WORD.findall(one.octets):
             if len(word) > _MAX_ENCODED_WORD:
                 text = f"an encoded word of {len(word)} octets in {one.name[:64]!a}"
-                yield "warning", "RFC 2047 section 2", text
+                yield "warning", "2047 2", text
     has_mime = header.first("Content-Type") or header.first("Content-Transfer-Encoding")
     if has_mime and header.first("MIME-Version") is None:
         text = "no MIME-Version field, so the Content- fields mean nothing"
-        yield "error", "RFC 2045 section 4", text
+        yield "error", "2045 4", text
 
 
 def _check_date(message: StoredMessage, parsed: ParsedMessage) -> _Found:
@@ -190,7 +197,7 @@ def _check_date(message: StoredMessage, parsed: ParsedMessage) -> _Found:
     if abs(off) > _FAR_SECONDS:
         where = "after" if off > 0 else "before"
         text = f"the date is {abs(off) / 3600:.0f} hours {where} the message came"
-        yield "warning", "RFC 5322 section 3.6.1", text
+        yield "warning", "5322 3.6.1", text
 
 
 def _check_body(_: StoredMessage, parsed: ParsedMessage) -> _Found:
@@ -210,15 +217,15 @@ def _check_lists(message: StoredMessage, parsed: ParsedMessage) -> _Found:
     if unsubscribe is None:
         if header.first("List-Id") is not None:
             text = "a list without a List-Unsubscribe field"
-            yield "warning", "RFC 2369 section 3.2", text
+            yield "warning", "2369 3.2", text
     elif b"https:" in unsubscribe.unfolded and not header.first(
         "List-Unsubscribe-Post"
     ):
         text = "no List-Unsubscribe-Post field: Gmail and Yahoo want one click"
-        yield "hint", "RFC 8058 section 3.1", text
+        yield "hint", "8058 3.1", text
     if message.sender and parsed.is_automatic and header.first("In-Reply-To"):
         text = "an automatic answer with a reverse path: send it from <>"
-        yield "warning", "RFC 3834 section 3.3", text
+        yield "warning", "3834 3.3", text
 
 
 def _check_envelope(message: StoredMessage, parsed: ParsedMessage) -> _Found:
@@ -241,13 +248,13 @@ def _check_session(message: StoredMessage, _: ParsedMessage) -> _Found:
     name = message.hello_name
     if not message.protocol.startswith("LMTP") and not _is_host(name):
         text = f"the client calls itself {name[:255]!a}: neither a full name nor [IP]"
-        yield "warning", "RFC 5321 section 4.1.4", text
+        yield "warning", "5321 4.1.4", text
     if message.protocol == "SMTP":
         text = "the client said HELO: it uses no extension"
-        yield "hint", "RFC 5321 section 3.2", text
+        yield "hint", "5321 3.2", text
     if message.user is not None and message.tls is None:
         text = "the client logged in without TLS: others refuse that"
-        yield "hint", "RFC 4954 section 4", text
+        yield "hint", "4954 4", text
 
 
 def _is_host(name: str) -> bool:
