@@ -36,12 +36,14 @@ class Running:
         auth: tuple[str, str] | None = None,
     ) -> smtpx.SendResult:
         options = smtpx.ClientOptions()
+        [url] = self.inbox.smtp_urls
         if self.inbox.options.tls:
             context = self.inbox.certificates.client
             options = smtpx.ClientOptions(tls_context=context)
+            url = url.replace("smtp:", "smtp+starttls:")
         return smtpx.send(
             content,
-            to=self.inbox.smtp_urls[0],
+            to=url,
             sender=sender,
             recipients=list(recipients) or ["bob@example.net"],
             auth=auth,

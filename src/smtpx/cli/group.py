@@ -10,6 +10,7 @@ import click
 
 from smtpx import __version__
 from smtpx.cli.failures import ExitCode, Failure, explain
+from smtpx.cli.inbox import inbox
 from smtpx.cli.passwd import passwd
 from smtpx.cli.probe import probe
 from smtpx.cli.relay import relay
@@ -42,6 +43,7 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(send)
 cli.add_command(relay)
+cli.add_command(inbox)
 cli.add_command(passwd)
 cli.add_command(probe)
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from smtpx.inbox.complaints import Complaint, find_complaints
-from smtpx.inbox.requests import APIError, ids_of, integer_of, read_json
+from smtpx.inbox.requests import APIError, ids_of, integer_of, message_of, read_json
 from smtpx.inbox.search import BadQuery, Term, parse_query
 from smtpx.inbox.views import detail, iso_time, part_of
 from smtpx.message.parsed import Attachment, parse_message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from smtpx.inbox.messages import StoredMessage
     from smtpx.inbox.state import InboxState
 
 __all__ = ["MAX_PAGE", "MessageAPI"]
+
+_ResultT = TypeVar("_ResultT")
 
 MAX_PAGE: Final = 500
 """Rows of the list in one answer."""
@@ -122,18 +126,20 @@ class MessageAPI:
     async def message(self, request: Request) -> Response:
         """Tell all about a message; the page marks it as read by itself."""
         return JSONResponse(
-            await self._state.reader.read(self._message(request), detail)
+            await self._state.reader.read(
+                message_of(request, self._state.mailbox), detail
+            )
         )
 
     async def delete_one(self, request: Request) -> Response:
         """Delete a message."""
-        message = self._message(request)
+        message = message_of(request, self._state.mailbox)
         return JSONResponse({"deleted": self._state.mailbox.delete([message.id])})
 
     async def raw(self, request: Request) -> Response:
         """Give a message as it came: as a file, or as text to look at."""
-        message = self._message(request)
-        content = await self._state.reader.read(message, lambda _, octets: octets)
+        message = message_of(request, self._state.mailbox)
+        content = await self._state.reader.content(message)
         if "inline" in request.query_params:
             # Octets that are no UTF-8 show as U+FFFD; the file has them.
             return Response(content, media_type="text/plain; charset=utf-8")
@@ -150,7 +156,9 @@ class MessageAPI:
                 return None
             return Attachment(part, is_embedded=False), part.data
 
-        found = await self._state.reader.read(self._message(request), find)
+        found = await self._state.reader.read(
+            message_of(request, self._state.mailbox), find
+        )
         if found is None:
             raise APIError(404, "the message has no such part")
         attachment, data = found
@@ -163,7 +171,7 @@ class MessageAPI:
 
     async def dialogue(self, request: Request) -> Response:
         """Tell what client and server said around a message."""
-        message = self._message(request)
+        message = message_of(request, self._state.mailbox)
         lines = await self._state.mailbox.store.dialogue(message.id)
         found = [
             {"from": line.origin, "text": line.text, "at": iso_time(line.at)}
@@ -177,18 +185,20 @@ class MessageAPI:
         def find(message: StoredMessage, content: bytes) -> list[Complaint]:
             return find_complaints(message, parse_message(content))
 
-        found = await self._state.reader.read(self._message(request), find)
+        found = await self._state.reader.read(
+            message_of(request, self._state.mailbox), find
+        )
         rows = [
             {"severity": one.severity, "rfc": one.rfc, "text": one.text}
             for one in found
         ]
         return JSONResponse({"complaints": rows})
 
-    def _message(self, request: Request) -> StoredMessage:
-        message = self._state.mailbox.get(request.path_params["id"])
-        if message is None:
-            raise APIError(404, "there is no such message: it may have been deleted")
-        return message
+    async def _read(
+        self, request: Request, view: Callable[[StoredMessage, bytes], _ResultT]
+    ) -> _ResultT:
+        message = message_of(request, self._state.mailbox)
+        return await self._state.reader.read(message, view)
 
 
 def _terms(query: str) -> tuple[Term, ...]:

@@ -108,6 +108,18 @@ class Reader:
         """
         return await self.run(lambda: view(message, self._content(message)))
 
+    async def content(self, message: StoredMessage) -> bytes:
+        """Return a message.
+
+        Args:
+            message: which.
+
+        Raises:
+            Gone: it was deleted.
+            Busy: too many wait.
+        """
+        return await self.run(lambda: self._content(message))
+
     async def summaries(self, messages: Sequence[StoredMessage]) -> list[JSONObject]:
         """Return rows of the list; those that were deleted meanwhile are left out.
 

@@ -10,11 +10,15 @@ from starlette.responses import JSONResponse
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from smtpx.inbox.mailbox import Mailbox
+    from smtpx.inbox.messages import StoredMessage
+
 __all__ = [
     "MAX_BODY_OCTETS",
     "APIError",
     "ids_of",
     "integer_of",
+    "message_of",
     "read_json",
     "refuse",
     "strings_of",
@@ -119,3 +123,19 @@ def integer_of(request: Request, name: str, default: int, limit: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise APIError(400, f"{name} is a number from 0")
     return min(int(text), limit)
+
+
+def message_of(request: Request, mailbox: Mailbox) -> StoredMessage:
+    """Return the message that the path of a request names.
+
+    Args:
+        request: with the path.
+        mailbox: where it is looked for.
+
+    Raises:
+        APIError: there is none.
+    """
+    message = mailbox.get(request.path_params["id"])
+    if message is None:
+        raise APIError(404, "there is no such message: it may have been deleted")
+    return message

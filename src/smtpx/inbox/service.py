@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Self
 from smtpx import __version__
 from smtpx.core.limits import DEFAULT_LIMITS
 from smtpx.inbox.dialogue import Recorder
+from smtpx.inbox.faults import FaultList
 from smtpx.inbox.live import LiveEvents
 from smtpx.inbox.mailbox import DEFAULT_CAP, Cap, Mailbox
 from smtpx.inbox.reading import Reader
@@ -31,9 +32,11 @@ from smtpx.inbox.receiving import (
     InboxSession,
     Reception,
 )
+from smtpx.inbox.release import Releaser
 from smtpx.inbox.sqlite_store import SQLiteStore
 from smtpx.inbox.state import InboxState
 from smtpx.inbox.stores import MemoryStore
+from smtpx.net.records import DNSRecordResolver
 from smtpx.server.options import ServerOptions
 from smtpx.server.sockets import UNIX_PREFIX, Listener
 from smtpx.testing.certificates import ThrowawayCertificates, make_certificates
@@ -42,6 +45,7 @@ from smtpx.testing.threads import run_in_thread
 from smtpx.wire.framing import BareNewline
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from smtpx.inbox.dialogue import Dialogue
     from smtpx.inbox.views import JSONObject
     from smtpx.inbox.web_server import WebServer
+    from smtpx.net.records import RecordResolver
     from smtpx.testing.faults import Fault
 
 __all__ = ["DevInbox", "InboxOptions"]
@@ -60,6 +65,9 @@ logger = logging.getLogger("smtpx.inbox")
 _EXTENSIONS: Final = frozenset(
     {"REQUIRETLS", "RRVS", "DELIVERBY", "MT-PRIORITY", "FUTURERELEASE"}
 )
+
+# What programs on this machine call it.
+_LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +85,12 @@ class InboxOptions:
         require_auth: refuse mail before AUTH.
         cap: how much is kept.
         database: a file to keep messages in (SQLite); None: in memory.
+        release_to: URLs of the servers that messages may be sent on to, by hand; user
+            and password may be in them.
+        release_only: patterns of the addresses that may get something then, with the
+            wildcards of `fnmatch`; empty: all.
+        release_tls: as ``tls_context`` of `smtpx.ClientOptions`, to these servers.
+        resolver: asks the DNS for verdicts; None: the name servers of the system.
         faults: what goes wrong from the start.
         server: everything else of the SMTP and LMTP servers. The options above go over
             it. By default messages with a bare CR or LF are taken, and complained of.
@@ -94,6 +108,10 @@ class InboxOptions:
     require_auth: bool = False
     cap: Cap = DEFAULT_CAP
     database: Path | None = None
+    release_to: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    release_only: tuple[str, ...] = ()
+    release_tls: ssl.SSLContext | None = None
+    resolver: RecordResolver | None = None
     faults: tuple[Fault, ...] = ()
     server: ServerOptions = dataclasses.field(
         default_factory=lambda: ServerOptions(
@@ -109,6 +127,11 @@ class InboxOptions:
     def __post_init__(self) -> None:
         if not self.smtp and not self.lmtp:
             raise ValueError("an inbox listens somewhere: give smtp or lmtp")
+        for address in (*self.smtp, *self.lmtp):
+            Listener(address)
+        if self.web is not None:
+            Listener(self.web)
+        Releaser(self.release_to)
         if self.web is not None and self.web.startswith(UNIX_PREFIX):
             raise ValueError("web is host:port: no browser opens a unix socket")
 
@@ -125,6 +148,7 @@ class DevInbox:
         options: as given.
         mailbox: the messages; of the event loop's thread.
         faults: what goes wrong; any thread may add to them.
+        server: that takes the mail, by SMTP and LMTP.
     """
 
     def __init__(self, options: InboxOptions | None = None) -> None:
@@ -135,11 +159,17 @@ class DevInbox:
         self.faults = Faults()
         for fault in given.faults:
             self.faults.add(fault)
-        self._certificates = make_certificates() if given.tls else None
+        self._certificates = _certificates(given) if given.tls else None
         self._recorder = Recorder(self._settle)
         self._reader = Reader(self.mailbox)
         self._live = LiveEvents(self.mailbox, self._reader)
-        self._server = self._make_server()
+        self._releaser = Releaser(
+            given.release_to,
+            recipients=given.release_only,
+            tls_context=given.release_tls,
+        )
+        self._resolver = given.resolver
+        self.server = self._make_server()
         self._web: WebServer | None = None
         self._stack = contextlib.AsyncExitStack()
 
@@ -159,7 +189,7 @@ class DevInbox:
             stack.callback(self._reader.close)
             await self.mailbox.open()
             stack.push_async_callback(self.mailbox.close)
-            await stack.enter_async_context(self._server)
+            await stack.enter_async_context(self.server)
             if self.options.web is not None:
                 self._web = await _start_web(self.options.web, self._state())
                 stack.push_async_callback(self._web.close)
@@ -175,14 +205,6 @@ class DevInbox:
     ) -> None:
         """Stop now; a message that was acknowledged to a database is in it."""
         await self._stack.aclose()
-
-    async def shutdown(self, grace: float) -> None:
-        """Stop receiving gently: transactions under way may finish.
-
-        Args:
-            grace: seconds after which those that did not finish are dropped.
-        """
-        await self._server.shutdown(grace)
 
     @contextlib.contextmanager
     def run_in_thread(self) -> Iterator[Self]:
@@ -236,7 +258,7 @@ class DevInbox:
             f"{scheme}+unix://{address.removeprefix('unix:')}"
             if address.startswith("unix:")
             else f"{scheme}://{address}"
-            for address, listener in self._server.listening
+            for address, listener in self.server.listening
             if bool(listener.lmtp) is is_lmtp
         )
 
@@ -282,6 +304,9 @@ class DevInbox:
             mailbox=self.mailbox,
             reader=self._reader,
             live=self._live,
+            faults=FaultList(self.faults),
+            releaser=self._releaser,
+            resolver=self._find_resolver,
             facts=self._facts,
             web_names=self.options.web_names,
         )
@@ -292,13 +317,30 @@ class DevInbox:
             "smtp": list(self.smtp_urls),
             "lmtp": list(self.lmtp_urls),
             "auth": self.options.auth or self.options.require_auth,
-            "tls": self._server.options.tls is not None,
+            "tls": self.server.options.tls is not None,
+            "release": {
+                "enabled": bool(self._releaser.servers),
+                "servers": list(self._releaser.servers),
+            },
             "is_stored": self.options.database is not None,
         }
+
+    def _find_resolver(self) -> RecordResolver:
+        if self._resolver is None:
+            self._resolver = DNSRecordResolver()
+        return self._resolver
 
     def _settle(self, dialogue: Dialogue) -> None:
         if self.mailbox.get(dialogue.message) is not None:
             self.mailbox.store.settle(dialogue)
+
+
+def _certificates(options: InboxOptions) -> ThrowawayCertificates:
+    try:
+        return make_certificates(*_LOCAL_NAMES, options.server.hostname or "localhost")
+    except RuntimeError as error:
+        message = "a certificate of the inbox needs more: pip install 'smtpx[inbox]'"
+        raise RuntimeError(message) from error
 
 
 def _both(

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smtpx.inbox.faults import FaultList
     from smtpx.inbox.live import LiveEvents
     from smtpx.inbox.mailbox import Mailbox
     from smtpx.inbox.reading import Reader
+    from smtpx.inbox.release import Releaser
     from smtpx.inbox.views import JSONObject
+    from smtpx.net.records import RecordResolver
 
 __all__ = ["InboxState"]
 
@@ -24,6 +27,9 @@ class InboxState:
         mailbox: the messages.
         reader: reads them in threads.
         live: tells who follows.
+        faults: what goes wrong.
+        releaser: sends messages on.
+        resolver: asks the DNS for verdicts; called when that is needed first.
         facts: returns where the inbox listens and what it can.
         web_names: under which the page may be reached, beside ``localhost`` and IP
             addresses.
@@ -32,5 +38,8 @@ class InboxState:
     mailbox: Mailbox
     reader: Reader
     live: LiveEvents
+    faults: FaultList
+    releaser: Releaser
+    resolver: Callable[[], RecordResolver]
     facts: Callable[[], JSONObject]
     web_names: tuple[str, ...] = ()

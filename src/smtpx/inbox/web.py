@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Mount
 
+from smtpx.inbox.actions import ActionAPI
 from smtpx.inbox.api import MessageAPI
 from smtpx.inbox.reading import Busy, Gone
 from smtpx.inbox.requests import APIError, refuse
@@ -30,8 +31,9 @@ def create_app(state: InboxState) -> ASGIApp:
     Args:
         state: of the inbox.
     """
+    messages, actions = MessageAPI(state).routes(), ActionAPI(state).routes()
     app = Starlette(
-        routes=[Mount("/api/v1", routes=MessageAPI(state).routes())],
+        routes=[Mount("/api/v1", routes=[*messages, *actions])],
         exception_handlers={
             APIError: refuse,
             Gone: _gone,
