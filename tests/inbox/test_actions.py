@@ -169,8 +169,8 @@ def test_what_is_no_fault_on_the_command_line(text: str, why: str) -> None:
 
 
 def test_a_hold_is_told_as_one() -> None:
-    [row] = FaultList(faults := Faults()).rows() or [None]
-    assert row is None
+    faults = Faults()
+    assert FaultList(faults).rows() == []
     faults.add(Hold("mail"))
     [row] = FaultList(faults).rows()
     assert row["hold"]

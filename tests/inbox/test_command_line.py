@@ -71,8 +71,8 @@ def test_faults_and_no_page() -> None:
 
 def test_tls_auth_and_release() -> None:
     arguments = (*ANYWHERE, "--tls", "--require-auth", "--hostname", "mx.test")
-    release = {"SMTPX_RELEASE_TO": "smtp://me:secret@127.0.0.1:9"}
-    with serving(*arguments, command="inbox", **release) as it:
+    secret = "smtp://me:secret@127.0.0.1:9"
+    with serving(*arguments, command="inbox", SMTPX_RELEASE_TO=secret) as it:
         page = page_of(it)
         with pytest.raises(smtpx.SendError, match="530"):
             smtpx.send(
