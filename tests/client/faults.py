@@ -7,6 +7,7 @@ or have been read by the client, on the first connection; later connections are 
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ class MemoryChannel:
         self.taken = 0  # octets that came in
         self.out = b""
         self.read = 0  # octets that went out
-        self.acks: list[tuple[int, int]] = []  # (where its 250 ends, key)
+        self.acks: deque[tuple[int, int]] = deque()  # (where its 250 ends, key)
         self.content = b""
         self.refusal: Reply | None = None
         self.is_closed = self.is_reset = self.is_stalled = False
@@ -140,7 +141,8 @@ class MemoryChannel:
                 return await self.receive(timeout=timeout)
         data, self.out = self.out[:size], self.out[size:]
         self.read += len(data)
-        self.server.heard |= {key for end, key in self.acks if end <= self.read}
+        while self.acks and self.acks[0][0] <= self.read:
+            self.server.heard.add(self.acks.popleft()[1])
         return data
 
     async def start_tls(
@@ -198,7 +200,8 @@ class MemoryChannel:
 
     def answer(self, event: events.Event) -> None:
         machine = self.machine
-        if isinstance(event, events.ClientConnected | events.HelloReceived):
+        kind = type(event)
+        if kind is events.ClientConnected or kind is events.HelloReceived:
             machine.answer(None)
             return
         refusal, self.refusal = self.refusal, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -206,6 +207,34 @@ def test_the_same_octets_sent_in_two_ways_are_two_messages() -> None:
     )
     assert error is None
     assert found(outcomes) == [DELIVERED] * 3
+    scripted.require_end()
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError, KeyboardInterrupt, SystemExit, asyncio.CancelledError]
+)
+def test_whatever_a_source_raises_comes_behind_the_outcomes(
+    error: type[BaseException],
+) -> None:
+    """Two are under way; they are in nobody's hands if nobody hears of them."""
+    # What such a source does before it gives an item, nobody knows: a flight for each.
+    first = chunked(1, reset=False) + chunked(1)
+    answers = fine(2).removeprefix("S: 250 reset\n")
+    scripted = Scripted(CHUNKING + first + answers)
+    outcomes: list[Outcome] = []
+
+    def source() -> Iterator[Outgoing]:
+        yield from letters(2)
+        raise error("enough")
+
+    async def run() -> None:
+        async for outcome in scripted.client.send_many(source()):
+            outcomes.append(outcome)  # noqa: PERF401 - kept when it raises
+
+    with pytest.raises(error, match="enough"):
+        step(run())
+    assert found(outcomes) == [DELIVERED] * 2
+    assert scripted.client.is_connected
     scripted.require_end()
 
 

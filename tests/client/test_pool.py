@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from smtpx.client.aio_pool import ClientPool
-from smtpx.client.blocking_pool import BlockingClientPool
-from smtpx.client.options import ClientOptions
+from smtpx.client.blocking import _run as run
+from smtpx.client.blocking_pool import MOST_AT_ONCE, BlockingClientPool
+from smtpx.client.options import ClientOptions, Timeouts
 from smtpx.client.pool_options import PoolOptions
 from smtpx.errors import Delivery, PoolUnavailable, SendError
 from smtpx.server.listener import Server
@@ -26,6 +31,7 @@ from tests.client.unreliable import UnreliableServer
 if TYPE_CHECKING:
     from tests.client.conftest import Inbox
 
+HOST = "127.0.0.1"
 MESSAGES = 1_000
 BOB: dict[str, Any] = {"sender": "a@a.test", "recipients": "b@b.test"}
 SILENT: dict[str, Any] = {"sender": "silent@a.test", "recipients": "b@b.test"}
@@ -69,6 +75,76 @@ def require_exactly_once(
             assert taken == 0, f"{number} was told {outcome!r}, and taken"
     assert sum(server.taken.values()) <= len(outcomes)
     return told
+
+
+class Farewell(threading.Thread):
+    """A server that answers QUIT when so many connections have said it."""
+
+    def __init__(self, connections: int) -> None:
+        super().__init__()
+        self._listener = socket.create_server((HOST, 0))
+        self.url = f"smtp+plain://{HOST}:{self._listener.getsockname()[1]}"
+        self._count = connections
+        self.barrier = threading.Barrier(connections, timeout=10)
+        self.farewells = 0
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(self._count) as executor, self._listener:
+            for _ in range(self._count):
+                executor.submit(self.serve, self._listener.accept()[0])
+
+    def serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rwb", buffering=0) as stream:
+            stream.write(b"220 mx.test\r\n")
+            for line in stream:
+                if line == b"QUIT\r\n":
+                    self.barrier.wait()
+                    stream.write(b"221 bye\r\n")
+                    self.farewells += 1
+                    return
+                stream.write(b"250 ok\r\n")
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_threads_close_all_connections_at_once(count: int) -> None:
+    server = Farewell(count)
+    server.start()
+    pool = BlockingClientPool(
+        server.url,
+        options=PoolOptions(size=count),
+        client_options=replace(CLIENT_OPTIONS, timeouts=Timeouts(quit=20)),
+    )
+    with pool, ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(pool.client())
+    server.join()
+    assert not server.barrier.broken
+    assert server.farewells == count
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_so_many_are_closed_at_once_and_no_more(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that closes the pool does its share, and 31 help it."""
+    helpers: list[threading.Thread] = []
+
+    class Counted(threading.Thread):
+        def start(self) -> None:
+            helpers.append(self)
+            super().start()
+
+    closed: list[int] = []
+
+    async def close(number: int) -> None:
+        closed.append(number)
+
+    pool = BlockingClientPool("smtp+plain://mx.test")
+    monkeypatch.setattr(threading, "Thread", Counted)
+    count = MOST_AT_ONCE + more
+    run(pool._pool._front.each(map(close, range(count))))
+    assert sorted(closed) == list(range(count))
+    assert len(helpers) == MOST_AT_ONCE - 1
 
 
 @pytest.mark.parametrize(

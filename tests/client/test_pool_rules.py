@@ -309,22 +309,54 @@ def test_a_chunk_behind_a_refused_reset_is_in_doubt(answer: str) -> None:
     scene.close()
 
 
+@pytest.mark.parametrize("end", ["== EOF ==", "== RESET =="])
+def test_a_chunk_behind_a_reset_answered_with_421_is_not_sent(end: str) -> None:
+    """The server has gone, as it said: the message goes over another connection."""
+    scene = Scene(
+        hello("PIPELINING", "CHUNKING")
+        + f"""
+        C: MAIL FROM:<x@x.test>
+        S: 250 ok
+        C: RSET
+        C: MAIL FROM:<a@a.test>
+        C: RCPT TO:<b@b.test>
+        C: BDAT 11 LAST
+        C: message 1
+        S: 421 4.3.2 going
+        {end}
+        """,
+        hello() + transaction(1) + GOODBYE,
+    )
+    slot = step(scene.pool.acquire(None))
+    step(slot.client.mail("x@x.test"))
+    scene.pool.release(slot)
+    scene.send()
+    assert scene.pool.statistics().retried == 1
+    scene.close()
+
+
 @pytest.mark.parametrize(
-    ("recipients", "delivery"),
+    ("recipients", "end", "delivery"),
     [
-        (["b@b.test"], Delivery.REFUSED),
-        (["b@b.test", "c@b.test"], Delivery.UNKNOWN),
+        (["b@b.test"], "", Delivery.REFUSED),
+        (["b@b.test", "c@b.test"], "S: 250 taken", Delivery.UNKNOWN),
+        (["b@b.test", "c@b.test"], "== TIMEOUT ==", Delivery.UNKNOWN),
+        (["b@b.test", "c@b.test"], "S: what?", Delivery.UNKNOWN),
+        (["b@b.test", "c@b.test"], "== EOF ==", Delivery.REFUSED),
+        (["b@b.test", "c@b.test"], "== RESET ==", Delivery.REFUSED),
+        # It comes with the 421 in one segment.
+        (["c@b.test", "b@b.test", "d@b.test"], "S: 250 ok", Delivery.UNKNOWN),
     ],
 )
 def test_a_chunk_behind_421_to_a_recipient(
-    recipients: list[str], delivery: Delivery
+    recipients: list[str], end: str, delivery: Delivery
 ) -> None:
     """A server that goes on may deliver it to the other one."""
     scene = Scene(
         hello("PIPELINING", "CHUNKING")
         + "C: MAIL FROM:<a@a.test>\n"
         + "".join(f"C: RCPT TO:<{recipient}>\n" for recipient in recipients)
-        + "C: BDAT 3 LAST\nC: x\nS: 250 ok\nS: 421 4.7.0 later\n",
+        + f"C: BDAT 3 LAST\nC: x\nS: 250 ok\nS: 421 4.7.0 later\n{end}\n",
         attempts=1 if delivery is Delivery.REFUSED else 3,
     )
     with pytest.raises(ConnectionLost) as caught:

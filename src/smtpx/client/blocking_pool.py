@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from smtpx.client.blocking import (
     BlockingRuntime,
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
     from smtpx.wire.envelope import SendResult
     from smtpx.wire.options import MailOptions
 
-__all__ = ["BlockingClientPool"]
+__all__ = ["MOST_AT_ONCE", "BlockingClientPool"]
+
+
+# Connections that are closed at the same time. A server that hangs holds one of them up
+# for the 5 seconds that QUIT has, and a thread is some tens of kilobytes.
+MOST_AT_ONCE: Final = 32
 
 
 class _Waiter:
@@ -91,8 +97,26 @@ class _Front:
             thread.join()
 
     async def each(self, coroutines: Iterable[Coroutine[Any, Any, object]]) -> None:
-        for coroutine in coroutines:
-            run(coroutine)
+        todo = deque(coroutines)
+
+        def work() -> None:
+            while todo:
+                try:
+                    coroutine = todo.popleft()
+                except IndexError:  # another took the last one
+                    return
+                run(coroutine)
+
+        # Daemons, as those above.
+        helpers = [
+            threading.Thread(target=work, name="smtpx-pool", daemon=True)
+            for _ in range(min(len(todo), MOST_AT_ONCE) - 1)
+        ]
+        for thread in helpers:
+            thread.start()
+        work()
+        for thread in helpers:
+            thread.join()
 
     def make_client(
         self, runtime: Runtime, url: str, options: ClientOptions, auth: AnyAuth | None

@@ -175,7 +175,7 @@ class Bulk:
             self._is_exhausted = True
             return
         except Exception as error:
-            self._error = error
+            self._error = own_error(error)
             return
         job = Job(outgoing)
         self._jobs.append(job)
@@ -515,25 +515,9 @@ class Bulk:
             Whether it did nothing more, as it said: then no later transaction was
             carried out.
         """
-        machine, clock = link.machine, self._opening._runtime.clock
-        seconds = link.timeouts.quit or _HEAR_OUT_SECONDS
-        end = clock() + seconds
-        try:
-            while (left := end - clock()) > 0:
-                data = await link.channel.receive(timeout=left)
-                if not data:
-                    break
-                machine.receive_data(data)
-                while (answer := machine.next_reply()) is not None:
-                    flights.take(*answer)
-                self._collect()
-            else:
-                return False
-        except (TimeoutError, BadReply, ConnectionLost):
-            return False
-        except OSError:
-            pass  # closed with our octets unread
-        return not flights.has_gone_on
+        has_gone = await link.hear_out(flights.take)
+        self._collect()
+        return has_gone and not flights.has_gone_on
 
     def _break(
         self, transaction: Transaction, error: SendError, is_certain: bool
@@ -586,9 +570,6 @@ class Bulk:
         self._todo.clear()
         self._error = error
 
-
-# If there is no time-out for QUIT: for how long to listen after a 421.
-_HEAR_OUT_SECONDS: Final = 5.0
 
 _PHASES: Final[dict[type, str]] = {Mail: "mail", Rcpt: "rcpt", Data: "data_start"}
 

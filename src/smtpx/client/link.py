@@ -23,7 +23,7 @@ from smtpx.errors import (
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from smtpx.client.options import Timeouts
@@ -39,6 +39,9 @@ __all__ = ["Link", "Runtime", "SourceError", "own_error"]
 # After a failed write: for how long to listen for what the server said before. It has
 # said it already; the rest of a line or of a TLS record may still be on its way.
 _LAST_WORDS_SECONDS: Final = 2.0
+
+# If there is no time-out for QUIT: for how long to listen after a 421.
+_HEAR_OUT_SECONDS: Final = 5.0
 
 
 class Runtime(Protocol):
@@ -260,6 +263,36 @@ class Link:
             machine.receive_data(data)
         answer = machine.next_reply()
         return None if answer is None else answer[1]
+
+    async def hear_out(self, take: Callable[[Question, Reply], bool | None]) -> bool:
+        """Listen after a 421 until the server has gone, as it says.
+
+        Args:
+            take: gets each further answer; if it returns True, that is enough.
+
+        Returns:
+            Whether it has gone, in time and without nonsense.
+        """
+        machine = self.machine
+        end = self._clock() + (self.timeouts.quit or _HEAR_OUT_SECONDS)
+        if self.deadline is not None:
+            end = min(end, self.deadline)
+        try:
+            while True:
+                while (answer := machine.next_reply()) is not None:
+                    if take(*answer):
+                        return False
+                left = end - self._clock()
+                if left <= 0:
+                    return False
+                data = await self.channel.receive(timeout=left)
+                if not data:
+                    return True
+                machine.receive_data(data)
+        except (TimeoutError, BadReply, ConnectionLost):
+            return False
+        except OSError:
+            return True  # closed with our octets unread
 
     async def next_reply(self, phase: str) -> Reply:
         """Return the next reply; the machine saw to it that it is the right one."""

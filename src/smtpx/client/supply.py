@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Sized
 from typing import TYPE_CHECKING, Protocol
 
+from smtpx.client.link import SourceError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -58,8 +60,15 @@ class PlainSupply:
         """Return the next item; see `Supply`."""
         if self._iterator is None:
             return await anext(self._awaited)
-        for item in self._iterator:
-            return item
+        try:
+            for item in self._iterator:
+                return item
+        except Exception:
+            raise
+        except BaseException as error:
+            # Whatever it is, it came from the source, not to who waits for replies: a
+            # Ctrl-C too. What is under way gets its outcome first.
+            raise SourceError from error
         raise StopAsyncIteration
 
     async def close(self) -> None:

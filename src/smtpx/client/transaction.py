@@ -102,12 +102,15 @@ class _Exchange:
         """Say it command by command."""
         link = self._link
         if self._needs_reset():
-            self._check_reset(await link.ask(_RSET))
+            await self._check_reset(await link.ask(_RSET))
         self._mail_reply = await link.ask(self._plan.mail, "mail")
         self._check_closing(self._mail_reply)
         if self._mail_reply.is_positive:
             for rcpt in self._plan.rcpts:
-                self._take_rcpt(await link.ask(rcpt, "rcpt"))
+                reply = await link.ask(rcpt, "rcpt")
+                self._rcpt_replies.append(reply)
+                if reply.code == 421:
+                    await self._check_rcpt_closing(reply)
 
     async def say_envelope_in_flights(self) -> None:
         """Say it with as few writes as may be; read the replies of each flight."""
@@ -123,7 +126,7 @@ class _Exchange:
             await link.flush("data_block")
             if has_reset:
                 has_reset = False
-                self._check_reset(await link.next_reply("command"))
+                await self._check_reset(await link.next_reply("command"))
             if self._mail_reply is None:
                 self._mail_reply = (await link.next_answer("mail"))[1]
                 self._check_closing(self._mail_reply)
@@ -131,7 +134,9 @@ class _Exchange:
             for _ in flight:
                 # What came with the reply before needs no waiting, as most do.
                 answer = machine.next_reply() or await link.next_answer("rcpt")
-                self._take_rcpt(answer[1])
+                self._rcpt_replies.append(answer[1])
+                if answer[1].code == 421:
+                    await self._check_rcpt_closing(answer[1])
             if tail == "data_start":
                 answer = machine.next_reply() or await link.next_answer(tail)
                 self._data_reply = answer[1]
@@ -157,46 +162,63 @@ class _Exchange:
         machine.send(_DATA)
         return "data_start"
 
-    def _take_rcpt(self, reply: Reply) -> None:
-        self._rcpt_replies.append(reply)
-        if reply.code == 421:
-            self._check_closing(reply)
-
     def _check_closing(self, reply: Reply) -> None:
         """Stop at a 421: what is outstanding will never be answered."""
         if reply.code == 421:
-            if reply is self._mail_reply:
-                raise sender_refused(self._plan.order, reply)
-            index = len(self._rcpt_replies) - 1
-            raise ConnectionLost(
-                "the server closes the connection",
-                reply=reply,
-                command="RCPT",
-                recipient=self._plan.order.names[index],
-                phase="rcpt",
-                delivery=self._delivery_at_closing(),
-            )
+            raise sender_refused(self._plan.order, reply)
 
-    def _delivery_at_closing(self) -> Delivery:
-        """Say what is known of the message when RCPT is answered with 421.
+    async def _check_rcpt_closing(self, reply: Reply) -> NoReturn:
+        """Stop at a 421 to RCPT.
 
         There are servers that go on behind it. One that has the content in the same
         flight may deliver it to the other recipients.
         """
-        has_others = len(self._plan.order.names) > 1
-        is_in_doubt = self._link.is_end_sent and has_others
-        return Delivery.UNKNOWN if is_in_doubt else Delivery.REFUSED
+        names = self._plan.order.names
+        await self._clear_doubt(has_others=len(names) > 1)
+        is_in_doubt = self._link.is_end_sent and len(names) > 1
+        raise ConnectionLost(
+            "the server closes the connection",
+            reply=reply,
+            command="RCPT",
+            recipient=names[len(self._rcpt_replies) - 1],
+            phase="rcpt",
+            delivery=Delivery.UNKNOWN if is_in_doubt else Delivery.REFUSED,
+        )
 
-    def _check_reset(self, reply: Reply) -> None:
-        if not reply.is_positive:
-            raise OutOfStep(
-                "the server refuses RSET",
-                reply=reply,
-                command="RSET",
-                phase="command",
-                # The message may be in the same flight, and what is behind RSET done.
-                delivery=self._link.delivery,
-            )
+    async def _check_reset(self, reply: Reply) -> None:
+        if reply.is_positive:
+            return
+        link, phase = self._link, "command"
+        if reply.code == 421:
+            await self._clear_doubt(has_others=True)
+            if not link.is_end_sent:
+                text = "the server closes the connection"
+                raise ConnectionLost(
+                    text,
+                    reply=reply,
+                    command="RSET",
+                    phase=phase,
+                    delivery=Delivery.REFUSED,
+                )
+        raise OutOfStep(
+            "the server refuses RSET",
+            reply=reply,
+            command="RSET",
+            phase=phase,
+            # The message may be in the same flight, and what is behind RSET done.
+            delivery=link.delivery,
+        )
+
+    async def _clear_doubt(self, *, has_others: bool) -> None:
+        """Listen behind a 421 whether the server goes, as it says, or goes on.
+
+        If it closes without another word, it has not looked at the content.
+        """
+        link = self._link
+        if not (has_others and link.is_end_sent):
+            return
+        if await link.hear_out(lambda _question, _reply: True):
+            link.is_end_sent = False
 
     # What follows the envelope.
 
