@@ -153,6 +153,14 @@ def test_command_by_hand_is_not_checked_for_order() -> None:
     assert is_in_step(machine)
 
 
+def test_command_by_hand_leads_where_its_verb_does() -> None:
+    machine = ready("PIPELINING")
+    machine.send_all((Raw("mail", "FROM:<>"), Rcpt(BOB)))
+    assert machine.data_to_send() == b"mail FROM:<>\r\nRCPT TO:<bob@b.test>\r\n"
+    hear(machine, "250 ok", "250 ok")
+    assert state_of(machine) is ClientState.RCPT
+
+
 def test_unsafe_argument_sends_nothing() -> None:
     machine = ready()
     with pytest.raises(UnsafeOctets):
