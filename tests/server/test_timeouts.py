@@ -16,7 +16,7 @@ from smtpx.errors import MessageAborted
 from smtpx.server.body import Body
 from smtpx.server.options import ServerTimeouts
 from smtpx.server.session import ConnectionInfo, Session
-from smtpx.server.watchdog import Deadline, Watchdog
+from smtpx.server.watchdog import Deadline, Rounds, Watchdog
 from tests.server.conftest import Certificates, Run
 from tests.server.peers import (
     Served,
@@ -470,7 +470,7 @@ def test_watchdog_asks_again_and_acts_once_it_is_time(run_timed: Run) -> None:
             return moves[0], act
 
         loop = asyncio.get_running_loop()
-        watchdog = Watchdog(loop, only(command=50), deadline)
+        watchdog = Watchdog(Rounds(loop, only(command=50)), deadline)
         start = now()
         watchdog.arm()
         await asyncio.sleep(40)
@@ -490,8 +490,7 @@ def test_watchdog_acts_again_while_nothing_changes(run_timed: Run) -> None:
         acts: list[float] = []
         start = now()
         watchdog = Watchdog(
-            asyncio.get_running_loop(),
-            only(command=300),
+            Rounds(asyncio.get_running_loop(), only(command=300)),
             lambda: (start + 10, lambda: acts.append(now() - start)),
         )
         watchdog.arm()
@@ -512,9 +511,8 @@ def test_watchdog_stopped_by_what_it_does(run_timed: Run) -> None:
             acts.append(now())
             watchdog.stop()
 
-        watchdog = Watchdog(
-            asyncio.get_running_loop(), FOREVER, lambda: (start + 10, act)
-        )
+        rounds = Rounds(asyncio.get_running_loop(), FOREVER)
+        watchdog = Watchdog(rounds, lambda: (start + 10, act))
         watchdog.arm()
         await asyncio.sleep(100)
         assert len(acts) == 1
@@ -527,7 +525,8 @@ def test_watchdog_without_anything_to_watch(run_timed: Run) -> None:
         def never() -> None:
             raise AssertionError
 
-        watchdog = Watchdog(asyncio.get_running_loop(), FOREVER, lambda: (None, never))
+        rounds = Rounds(asyncio.get_running_loop(), FOREVER)
+        watchdog = Watchdog(rounds, lambda: (None, never))
         watchdog.arm()
         await asyncio.sleep(1_000_000)
         watchdog.stop()

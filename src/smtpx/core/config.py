@@ -158,6 +158,23 @@ class ServerConfig:
         """
         return self._ehlo_reply(text, is_tls, is_local, is_authenticated, now)
 
+    def helo_reply(self, text: str) -> Reply:
+        """Make the reply to HELO.
+
+        Args:
+            text: what follows the server's name.
+        """
+        return self._helo_reply(text)
+
+    @cached_property
+    def line_limits(self) -> tuple[int, int]:
+        """The length in octets that fits any limit on a line, and the longest one.
+
+        The first is without CRLF, the other with it.
+        """
+        most = self.limits.max_command_octets, self.limits.max_auth_octets
+        return min(most) - len(b"\r\n"), max(most)
+
     @cached_property
     def without_tls(self) -> ServerConfig:
         """The settings for a client of a network in which nobody listens."""
@@ -194,6 +211,15 @@ class ServerConfig:
         def make(is_tls: bool, is_local: bool, now: datetime | None) -> Grammar:
             offer = self.offer(is_tls=is_tls, is_local=is_local, now=now)
             return self.registry.grammar(offer, lenient_paths=self.lenient_paths)
+
+        return make
+
+    @cached_property
+    def _helo_reply(self) -> Callable[[str], Reply]:
+        # The bound is that of replies to EHLO, which have more to say.
+        @lru_cache(maxsize=128)
+        def make(text: str) -> Reply:
+            return Reply(250, None, f"{self.hostname} {text}")
 
         return make
 

@@ -100,6 +100,11 @@ _NEEDS_AUTH: Final = frozenset({"MAIL", "VRFY", "EXPN", "ETRN"})
 _START: Final = ServerState.START
 _MAIL_ACCEPTED: Final = ServerTrigger.MAIL_ACCEPTED
 _RCPT_ACCEPTED: Final = ServerTrigger.RCPT_ACCEPTED
+_HELLO: Final = ServerTrigger.HELLO
+
+# What an answer is about, until there is something to answer.
+_NO_HELLO: Final = Helo("unknown")
+_NO_MAIL: Final = Mail(None)
 
 _NOOP_ANSWERED: Final = CommandAnswered("NOOP")
 _RSET_ANSWERED: Final = CommandAnswered("RSET")
@@ -176,14 +181,12 @@ class ServerMachine(ServerGateway):
         trace: WireLog | None = None,
         now: datetime | None = None,
     ) -> None:
-        limits = config.limits
         # To the minute, so that sessions share what is made for them.
         self._now = now and now.replace(second=0, microsecond=0)
         # Of accepted recipients; only kept if there is a limit, which bounds it.
         self._domains: set[str] = set()
-        self._line_limit = max(limits.max_command_octets, limits.max_auth_octets)
-        # No line up to here is over any limit, its CRLF counted in.
-        self._short_line = min(limits.max_command_octets, limits.max_auth_octets) - 2
+        # No line up to the first is over any limit, its CRLF counted in.
+        self._short_line, self._line_limit = config.line_limits
         self._command_count = 0
         self._transactions = 0
         super().__init__(config, is_tls=is_tls, is_local=is_local, trace=trace)
@@ -199,8 +202,8 @@ class ServerMachine(ServerGateway):
         )
         # What an answer is about, while one is awaited.
         self._default = replies.OK
-        self._hello: Helo | Ehlo | Lhlo = Helo("unknown")
-        self._mail = Mail(None)
+        self._hello: Helo | Ehlo | Lhlo = _NO_HELLO
+        self._mail = _NO_MAIL
         self._recipient: Recipient | None = None
         self._has_refused_recipient = False
 
@@ -357,8 +360,11 @@ class ServerMachine(ServerGateway):
             return _WRONG_HELLO[self._config.is_lmtp]
         self._hello = command
         self._pending = self._answer_hello
+        hello = HelloReceived(command.verb, command.name)
+        if not self._is_body_open:
+            return hello
         self._abort_message(f"{command.verb} before the end of the message")
-        self._queue.append(HelloReceived(command.verb, command.name))
+        self._queue.append(hello)
         return AGAIN
 
     def _answer_hello(self, reply: Reply | None) -> None:
@@ -370,14 +376,15 @@ class ServerMachine(ServerGateway):
             return
         command = self._hello
         # RFC 5321 section 4.1.4: EHLO in a transaction has the effect of RSET.
-        self._move(ServerTrigger.HELLO)
-        self._end_transaction()
+        self._move(_HELLO)
+        if self.envelope is not None:
+            self._end_transaction()
         self._forget_forwarded()
         self.hello_name = command.name
         self.is_extended = not isinstance(command, Helo)
         text = f"greets {command.name}" if reply is None else reply.text
         if not self.is_extended:
-            self._send(Reply(250, None, f"{self._config.hostname} {text}"))
+            self._send(self._config.helo_reply(text))
             return
         self._send(
             self._config.ehlo_reply(

@@ -82,6 +82,11 @@ READS_OCTETS: Final = frozenset(
 
 # A member takes four times as long to look up in its class (CPython 3.11).
 _CLOSED: Final = ServerState.CLOSED
+_CONNECTED: Final = ServerState.CONNECTED
+_END: Final = ServerTrigger.END
+
+# Events without anything of their own are made once.
+_CLIENT_CONNECTED: Final = ClientConnected()
 
 
 class ServerBase:
@@ -124,8 +129,8 @@ class ServerBase:
         self._trace = trace
         self._buffer = InputBuffer()
         self._out: list[bytes] = []
-        self._queue: list[Event] = [ClientConnected()]
-        self.state = ServerState.CONNECTED
+        self._queue: list[Event] = [_CLIENT_CONNECTED]
+        self.state = _CONNECTED
         self._pending: Callable[[Reply | None], None] | None = None
         self._is_eof = False
         # Counts abuse; unlike what the client said of itself it outlives STARTTLS.
@@ -212,7 +217,7 @@ class ServerBase:
 
     def abort(self, reason: str) -> None:
         """Take note that the connection is gone: nothing more is read or answered."""
-        if self.state is not ServerState.CLOSED:
+        if self.state is not _CLOSED:
             self._end(reason)
 
     def data_to_send(self) -> bytes:
@@ -274,11 +279,13 @@ class ServerBase:
         self._pending = None
         self._buffer.clear()
         self._skip = 0
-        # Events that nobody will answer any more; what informs only is still true.
-        self._queue = [event for event in self._queue if isinstance(event, _INFORMING)]
-        self._abort_message(reason)
+        if self._queue:
+            # Nobody will answer an event any more; what informs only is still true.
+            self._queue = [e for e in self._queue if isinstance(e, _INFORMING)]
+        if self._is_body_open:
+            self._abort_message(reason)
         self._drop_envelope()
-        self._move(ServerTrigger.END)
+        self._move(_END)
         self._queue.append(ConnectionEnded(reason, is_clean))
 
     def _drop_envelope(self) -> None:

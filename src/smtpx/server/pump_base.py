@@ -184,6 +184,13 @@ class PumpBase(asyncio.Protocol):
             return
         if self._is_clean_end or self._is_eof or not transport.can_write_eof():
             transport.close()
+            if (
+                not transport.get_write_buffer_size()
+                and self.info.tls is None
+                and self._hook_since is None
+            ):
+                # The loop has nothing to wait for, and neither have we.
+                return
         else:
             try:
                 transport.write_eof()
@@ -274,9 +281,7 @@ class PumpBase(asyncio.Protocol):
 
     def _config_now(self) -> ServerConfig:
         """Return the settings for this session and its client."""
-        verbs = self._host.gateways.verbs_of(self.info)
-        config = self._host.config_for(type(self._session)).for_gateway(verbs)
-        return config.without_tls if self._host.needs_no_tls(self.info) else config
+        return self._host.settings_for(type(self._session), self.info)
 
     def _open_session(self) -> bool:
         """Make a session object; without one the client has to be turned away."""
