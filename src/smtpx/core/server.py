@@ -17,7 +17,7 @@ closes.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from smtpx.core.buffer import LineTooLong
 from smtpx.core.events import (
@@ -229,9 +229,7 @@ class ServerMachine(ServerGateway):
                 and not self._is_eof
             ):
                 return None
-            stepped = (
-                self._skip_chunk() if self._skip else self._STEPS[self.state](self)
-            )
+            stepped = self._skip_chunk() if self._skip else _STEPS[self.state](self)
             if stepped is not AGAIN:
                 return stepped
             queue = self._queue
@@ -265,9 +263,9 @@ class ServerMachine(ServerGateway):
         if self._trace is not None:
             self._trace.client_line(line)
         if command.verb in SERVER_ALLOWED[self.state] and not self._is_gated:
-            stepped = self._COMMANDS[type(command)](self, command)
+            stepped = _COMMANDS[type(command)](self, command)
         else:
-            stepped = self._check_order(command) or self._COMMANDS[type(command)](
+            stepped = self._check_order(command) or _COMMANDS[type(command)](
                 self, command
             )
         if isinstance(stepped, Reply):
@@ -510,45 +508,6 @@ class ServerMachine(ServerGateway):
     def _next_after_end(self) -> Stepped:
         return None
 
-    _COMMANDS: ClassVar[
-        Mapping[type[Command], Callable[[ServerMachine, Any], Stepped | Reply]]
-    ] = {
-        Helo: _on_hello,
-        Ehlo: _on_hello,
-        Lhlo: _on_hello,
-        Mail: _on_mail,
-        Rcpt: _on_rcpt,
-        Data: ServerGateway._on_data,
-        Bdat: ServerGateway._on_bdat,
-        Rset: _on_rset,
-        Noop: _on_noop,
-        Quit: _on_quit,
-        Vrfy: _on_vrfy,
-        Expn: _on_expn,
-        Etrn: _on_etrn,
-        Help: _on_help,
-        StartTLS: ServerGateway._on_starttls,
-        Auth: ServerGateway._on_auth,
-        XClient: ServerGateway._on_xclient,
-        XForward: ServerGateway._on_xforward,
-        Raw: _on_raw,
-    }
-
-    _STEPS: ClassVar[Mapping[ServerState, Callable[[ServerMachine], Stepped]]] = {
-        ServerState.CONNECTED: _next_after_end,
-        ServerState.REJECTED: _next_command,
-        ServerState.START: _next_command,
-        ServerState.READY: _next_command,
-        ServerState.AUTH: ServerGateway._next_response,
-        ServerState.MAIL: _next_command,
-        ServerState.RCPT: _next_command,
-        ServerState.DATA: ServerGateway._next_content,
-        ServerState.CHUNK: ServerGateway._next_chunk,
-        ServerState.BDAT: _next_command,
-        ServerState.TLS: ServerGateway._next_in_handshake,
-        ServerState.CLOSED: _next_after_end,
-    }
-
 
 def _is_auth(line: bytes) -> bool:
     return line[:5].upper() == b"AUTH "
@@ -561,3 +520,45 @@ def _reply_to_alien(line: bytes) -> Reply | None:
     if line.startswith(_TLS_HANDSHAKE):
         return _TLS_NOT_HERE
     return None
+
+
+# What is done with each command.
+_COMMANDS: Final[
+    Mapping[type[Command], Callable[[ServerMachine, Any], Stepped | Reply]]
+] = {
+    Helo: ServerMachine._on_hello,
+    Ehlo: ServerMachine._on_hello,
+    Lhlo: ServerMachine._on_hello,
+    Mail: ServerMachine._on_mail,
+    Rcpt: ServerMachine._on_rcpt,
+    Data: ServerMachine._on_data,
+    Bdat: ServerMachine._on_bdat,
+    Rset: ServerMachine._on_rset,
+    Noop: ServerMachine._on_noop,
+    Quit: ServerMachine._on_quit,
+    Vrfy: ServerMachine._on_vrfy,
+    Expn: ServerMachine._on_expn,
+    Etrn: ServerMachine._on_etrn,
+    Help: ServerMachine._on_help,
+    StartTLS: ServerMachine._on_starttls,
+    Auth: ServerMachine._on_auth,
+    XClient: ServerMachine._on_xclient,
+    XForward: ServerMachine._on_xforward,
+    Raw: ServerMachine._on_raw,
+}
+
+# What is done with input in each state.
+_STEPS: Final[Mapping[ServerState, Callable[[ServerMachine], Stepped]]] = {
+    ServerState.CONNECTED: ServerMachine._next_after_end,
+    ServerState.REJECTED: ServerMachine._next_command,
+    ServerState.START: ServerMachine._next_command,
+    ServerState.READY: ServerMachine._next_command,
+    ServerState.AUTH: ServerMachine._next_response,
+    ServerState.MAIL: ServerMachine._next_command,
+    ServerState.RCPT: ServerMachine._next_command,
+    ServerState.DATA: ServerMachine._next_content,
+    ServerState.CHUNK: ServerMachine._next_chunk,
+    ServerState.BDAT: ServerMachine._next_command,
+    ServerState.TLS: ServerMachine._next_in_handshake,
+    ServerState.CLOSED: ServerMachine._next_after_end,
+}

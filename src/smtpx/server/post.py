@@ -248,22 +248,73 @@ class Post:
         """Make a connection of a socket; it counts from now on, handshake or not."""
         connection = self._kind(self, loop)
         is_welcome = connection.accepted(peer, local or _local_name(sock))
+        is_tls = self.options.implicit_tls
         opening: Coroutine[Any, Any, object]
         if is_welcome and connection.awaits_header:
             opening = self._open_behind_proxy(loop, connection, sock)
-        elif is_welcome or not (self.options.implicit_tls or self._owner.is_crowded):
-            opening = self._open(loop, connection, sock)
-        else:
+            self._open_in_task(loop, connection, sock, opening)
+        elif not is_welcome and (is_tls or self._owner.is_crowded):
             # A handshake is too dear for a word to somebody who is not wanted, and so
             # is a descriptor in a flood of them.
             sock.close()
             connection.never_made("too many connections")
-            return
-        task: asyncio.Task[object] = loop.create_task(opening)
+        elif is_tls:
+            opening = self._open(loop, connection, sock)
+            self._open_in_task(loop, connection, sock, opening)
+        else:
+            opening = self._open(loop, connection, sock)
+            self._open_by_hand(loop, connection, sock, opening)
+
+    def _open_by_hand(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        sock: socket.socket,
+        opening: Coroutine[Any, Any, object],
+        _: object = None,
+    ) -> None:
+        """Let the loop make a transport, without a task, which costs more than that.
+
+        All is done at the first step of its coroutine, but for a wait until
+        ``connection_made`` was called. What a coroutine of asyncio yields is a future
+        to wait for, or None to be called again.
+        """
+        try:
+            awaited = opening.send(None)
+        except StopIteration:
+            self._opened(connection, sock, None)
+        except Exception as error:
+            self._opened(connection, sock, error)
+        else:
+            go_on = functools.partial(
+                self._open_by_hand, loop, connection, sock, opening
+            )
+            if asyncio.isfuture(awaited):
+                awaited.add_done_callback(go_on)
+            else:
+                loop.call_soon(go_on)
+
+    def _open_in_task(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        sock: socket.socket,
+        opening: Coroutine[Any, Any, object],
+    ) -> None:
+        """Go through a handshake or a header, which can be given up."""
+        connection.handshake = task = loop.create_task(opening)
         self._opening.add(task)
-        task.add_done_callback(functools.partial(self._opened, connection, sock))
-        if connection.awaits_header or self.options.implicit_tls:
-            connection.handshake = task
+        task.add_done_callback(
+            functools.partial(self._opened_in_task, connection, sock)
+        )
+
+    def _opened_in_task(
+        self, connection: Connection, sock: socket.socket, task: asyncio.Task[object]
+    ) -> None:
+        self._opening.discard(task)
+        connection.handshake = None
+        error = None if task.cancelled() else task.exception()
+        self._opened(connection, sock, error)
 
     def _open(
         self,
@@ -306,12 +357,12 @@ class Post:
         await self._open(loop, connection, sock)
 
     def _opened(
-        self, connection: Connection, sock: socket.socket, task: asyncio.Task[object]
+        self,
+        connection: Connection,
+        sock: socket.socket,
+        error: BaseException | None,
     ) -> None:
-        """Let go of what opened a connection, and of one that was not to be."""
-        self._opening.discard(task)
-        connection.handshake = None
-        error = None if task.cancelled() else task.exception()
+        """Let go of a connection that was not to be."""
         if not connection.is_made:
             sock.close()
             connection.never_made(str(error) if error else "given up")
