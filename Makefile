@@ -8,7 +8,8 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python -X dev -W error
 PYTEST := $(PY) -m pytest -o cache_dir=$(VENV)/pytest
 
-.PHONY: help setup demo test failed check lint fmt types cover interop interop-pages bench docs clean
+.PHONY: help setup demo test failed check lint fmt types cover interop interop-pages bench docs clean \
+  compiled test-compiled
 
 help:  ## say what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -39,6 +40,25 @@ test: $(VENV)/.dev  ## doctests and tests, without the heavy ones
 
 failed: $(VENV)/.dev  ## the tests that failed last, alone
 	$(PYTEST) --last-failed --last-failed-no-failures none -m ""
+
+# The compiled wheel, in a virtual environment of its own: the sources stay pure.
+$(VENV)/.compiled: pyproject.toml requirements-dev.txt tools/compile_hook.py \
+  $(wildcard src/smtpx/core/*.py src/smtpx/wire/*.py)
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip uninstall --quiet --yes smtpx
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(BIN)/python -m pip install --quiet \
+	  --disable-pip-version-check --no-deps --force-reinstall .
+	@touch $@
+
+compiled:  ## install the compiled build into .venv-compiled
+	@$(MAKE) --no-print-directory VENV=.venv-compiled .venv-compiled/.compiled
+	.venv-compiled/bin/smtpx --version
+
+test-compiled: compiled  ## tests of the server and of the core against it
+	.venv-compiled/bin/python -X dev -W error -m pytest \
+	  -o cache_dir=.venv-compiled/pytest \
+	  tests/core tests/server tests/transcripts tests/wire
 
 check: lint types cover docs  ## everything a change must pass
 
@@ -84,4 +104,4 @@ docs: $(VENV)/.dev  ## write the generated pages again, and build the site in bu
 	$(PY) tools/site.py build/site
 
 clean:  ## remove what is made
-	rm -rf $(VENV) build dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-compiled build dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from smtpx.client.options import Auth, Chunking, ClientOptions, Timeouts, TLSMode
     from smtpx.client.outgoing import Outcome, Outgoing, SendWindow
     from smtpx.client.pool_options import PoolOptions, PoolStatistics
+    from smtpx.core.build import is_compiled
     from smtpx.core.limits import Limits
     from smtpx.errors import (
         AuthenticationFailed,
@@ -394,6 +395,7 @@ __all__ = [
     "check_spf",
     "client_context",
     "inherited_sockets",
+    "is_compiled",
     "is_mailable",
     "load_private_key",
     "log_wire",
@@ -476,6 +478,7 @@ _NAMES = {
     "smtpx.sasl.mechanism": ("Credentials", "Identity"),
     "smtpx.sasl.oauth": ("CheckToken", "TokenRefused"),
     "smtpx.sasl.scram_keys": ("ScramCredentials", "make_scram_credentials"),
+    "smtpx.core.build": ("is_compiled",),
     "smtpx.core.limits": ("Limits",),
     "smtpx.net.aio_dns": ("AsyncDNSResolver",),
     "smtpx.net.dns": ("DNSFailure", "DNSResolver", "MailExchanger", "Resolver"),

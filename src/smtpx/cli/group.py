@@ -16,6 +16,7 @@ from smtpx.cli.probe import probe
 from smtpx.cli.relay import relay
 from smtpx.cli.send import send
 from smtpx.cli.serve import serve
+from smtpx.core.build import is_compiled
 from smtpx.errors import SMTPXError
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ Try it in two terminals:
 
 
 @click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="smtpx %(version)s")
+@click.version_option(
+    __version__,
+    message="smtpx %(version)s" + (" (compiled)" if is_compiled() else ""),
+)
 def cli() -> None:
     """Group the commands."""
 

@@ -32,8 +32,7 @@ from smtpx.core.events import (
     XClientReceived,
     XForwardReceived,
 )
-from smtpx.core.server import ServerMachine
-from smtpx.core.states import ServerState
+from smtpx.core.server_counted import CountingMachine
 from smtpx.sasl.cram_md5 import LookupPassword
 from smtpx.sasl.mechanism import CheckPassword
 from smtpx.sasl.scram_server import LookupScram
@@ -84,32 +83,6 @@ _Command: TypeAlias = (
     | XForwardReceived
     | CommandReceived
 )
-
-
-class _CountingMachine(ServerMachine):
-    """Counts octets, and keeps the words with which the server ended the session."""
-
-    __slots__ = ("last_words", "octets_received", "octets_sent")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
-        self.octets_received = 0
-        self.octets_sent = 0
-        self.last_words: Reply | None = None
-        super().__init__(*args, **kwargs)
-
-    def receive_data(self, data: bytes) -> None:
-        self.octets_received += len(data)
-        super().receive_data(data)
-
-    def data_to_send(self) -> bytes:
-        octets = super().data_to_send()
-        self.octets_sent += len(octets)
-        return octets
-
-    def close(self, reply: Reply, reason: str) -> None:
-        if self.state is not ServerState.CLOSED:
-            self.last_words = reply
-        super().close(reply, reason)
 
 
 def _then_tell(
@@ -166,7 +139,7 @@ class ObservedConnection(Connection):
         loop: that it runs on.
     """
 
-    _MACHINE = _CountingMachine
+    _MACHINE = CountingMachine
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(host, loop)
@@ -212,7 +185,7 @@ class ObservedConnection(Connection):
         super()._restart(event, refusal)
 
     def _finish(self) -> None:
-        machine = cast("_CountingMachine", self._machine)
+        machine = cast("CountingMachine", self._machine)
         self._tell(
             ClosedEvent,
             reason=self._end_reason or "connection lost",

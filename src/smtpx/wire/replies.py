@@ -35,7 +35,7 @@ _ENHANCED_PREFIX = re.compile(_ENHANCED_CODE.pattern + r"(?: |$)", re.ASCII)
 # has no encoding, except those that stand for undecodable octets (surrogateescape,
 # U+DC80 to U+DCFF).
 _UNSAFE_TEXT = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udc7f\udd00-\udfff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udc7f\udd00-\udfff]"
 )
 
 # Strict: codes start with 2 to 5; nothing in SMTP uses 1yz (RFC 5321 section 4.2.1).
