@@ -159,7 +159,7 @@ def test_one_that_stops_the_others(run_timed: Run) -> None:
                 asked.append(dog)
                 for each in dogs:
                     each.stop()
-                return None, deadline
+                return None, rounds.stop
 
             dog = Watchdog(rounds, deadline)
             return dog

@@ -242,8 +242,8 @@ class ServerMachine(ServerGateway):
     def _next_command(self) -> Stepped:
         try:
             line = self._buffer.take_line(self._line_limit)
-        except LineTooLong as error:
-            self._refuse_long_line(error.opening)
+        except LineTooLong as long:
+            self._refuse_long_line(long.opening)
             return AGAIN
         if line is None:
             return self._next_line_incomplete()
