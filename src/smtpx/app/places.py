@@ -14,7 +14,7 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from smtpx.app.sinks import Sink
 from smtpx.errors import Refuse, SendError
@@ -30,6 +30,9 @@ __all__ = ["CallbackSink", "MboxSink", "WebhookSink", "forward"]
 # A line that a reader of an mbox would take for the begin of a message (mboxrd: any
 # number of ">" before it, so that quoting can be undone; RFC 4155 describes the file).
 _FROM_LINE: Final = re.compile(rb"^(>*From )", re.MULTILINE)
+
+# An empty line, without which many readers do not see the next message.
+_MESSAGE_END: Final = b"\n\n"
 
 
 async def _gather(head: bytes, content: AsyncIterable[bytes]) -> bytes:
@@ -85,19 +88,33 @@ class MboxSink(Sink):
         octets = octets.replace(b"\r\n", b"\n")
         date = time.asctime(time.gmtime()).encode()
         text = b"From MAILER-DAEMON " + date + b"\n" + _FROM_LINE.sub(rb">\1", octets)
-        text = text.rstrip(b"\n") + b"\n\n"
+        text = text.rstrip(b"\n") + _MESSAGE_END
         # Not Path.open, which takes no opener.
-        with self._lock, open(self.path, "ab", opener=_private) as file:
+        with self._lock, open(self.path, "a+b", opener=_private) as file:
             _lock_file(file.fileno())
             start = file.seek(0, os.SEEK_END)
+            gap = _missing_end(file, start)
             try:
-                file.write(text)
+                file.write(gap + text)
                 file.flush()
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(start)
                 raise
-        return str(start)
+        return str(start + len(gap))
+
+
+def _missing_end(file: BinaryIO, size: int) -> bytes:
+    """Return what ends the last message of an mbox, if nobody did.
+
+    A process that was killed while it wrote leaves half a message. The next one would
+    be a part of that, and lost to every reader.
+    """
+    file.seek(max(0, size - len(_MESSAGE_END)))
+    tail = file.read(len(_MESSAGE_END))
+    if not tail or tail == _MESSAGE_END:
+        return b""
+    return b"\n" if tail.endswith(b"\n") else _MESSAGE_END
 
 
 def _private(path: str, flags: int) -> int:
