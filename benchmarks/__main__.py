@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 
-PROGRAMS = ("server", "client", "latency", "memory", "dispatch", "framing")
+PROGRAMS = ("server", "client", "latency", "memory", "dispatch", "framing", "soak")
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("program", nargs="?", choices=PROGRAMS, default="server")
     options, rest = parser.parse_known_args()
-    importlib.import_module(f"benchmarks.{options.program}").main(rest)
+    sys.exit(importlib.import_module(f"benchmarks.{options.program}").main(rest))
 
 
 if __name__ == "__main__":
