@@ -200,7 +200,7 @@ STAGE_NAMES: list[tuple[Stage, str]] = [
 
 
 def test_the_list_has_all_stages() -> None:
-    assert [stage for stage, _ in STAGE_NAMES] == list(STAGES)
+    assert [*(stage for stage, _ in STAGE_NAMES), "reply"] == list(STAGES)
 
 
 @pytest.mark.parametrize(("stage", "matching"), STAGE_NAMES)
@@ -233,6 +233,72 @@ def test_lost_connections(
     assert len(server.inbox) == 0
     send(server, auth=("ann", "secret"), client_options=trusting(server))
     assert len(server.inbox) == 1
+
+
+def test_who_is_held_before_tls_goes_on_under_it(
+    started: Callable[..., MailServer],
+) -> None:
+    server = started(tls=True)
+    options = trusting(server)
+    client = threading.Thread(
+        target=send, args=(server,), kwargs={"client_options": options}
+    )
+    with server.hold("start_tls") as hold:
+        client.start()
+        hold.wait_reached()
+        server.inbox.assert_not_sent()
+    client.join()
+    server.inbox.assert_sent(count=1, tls=True)
+
+
+@pytest.mark.parametrize("chunking", [smtpx.Chunking.ALWAYS, smtpx.Chunking.NEVER])
+def test_a_message_is_taken_and_its_reply_is_lost(
+    started: Callable[..., MailServer], chunking: smtpx.Chunking
+) -> None:
+    server = started()
+    options = smtpx.ClientOptions(chunking=chunking)
+    other = server.drop("reply", matching="eve@*")
+    fault = server.drop("reply", matching="BOB@*", times=1)
+    with pytest.raises(smtpx.ConnectionLost) as raised:
+        send(server, client_options=options)
+    assert raised.value.delivery is smtpx.Delivery.UNKNOWN
+    assert (fault.hits, other.hits) == (1, 0)
+    server.inbox.assert_sent(to="bob@b.test", count=1)
+    # A client that does not know better sends it twice.
+    send(server, client_options=options)
+    server.inbox.assert_sent(to="bob@b.test", count=2)
+
+
+def test_a_message_is_taken_and_the_client_is_told_otherwise(
+    started: Callable[..., MailServer],
+) -> None:
+    server = started(refuse={"reply": 451})
+    with pytest.raises(smtpx.DataRefused, match="451"):
+        send(server)
+    server.inbox.assert_sent(count=1)
+
+
+def test_a_reply_that_is_lost_in_lmtp(started: Callable[..., MailServer]) -> None:
+    server = started(lmtp=True, refuse={"data carl@*": 550})
+    fault = server.drop("reply", matching="eve@*")
+    server.drop("reply", matching="carl@*")
+    to = ["bob@b.test", "carl@b.test", "eve@b.test"]
+    with smtpx.LMTPClient(server.url) as client, pytest.raises(smtpx.SendError):
+        client.send(LETTER, sender="a@a.test", recipients=to)
+    assert [mail.recipients for mail in server.inbox] == [("bob@b.test", "eve@b.test")]
+    assert fault.hits == 1
+
+
+def test_no_reply_is_lost_where_nothing_was_taken(
+    started: Callable[..., MailServer],
+) -> None:
+    server = started(lmtp=True, refuse={"data": 550})
+    fault = server.drop("reply")
+    with smtpx.LMTPClient(server.url) as client:
+        with pytest.raises(smtpx.DataRefused):
+            client.send(LETTER, sender="a@a.test", recipients=["bob@b.test"])
+        assert client.noop().code == 250
+    assert fault.hits == 0
 
 
 def test_a_connection_that_is_lost_in_lmtp_leaves_nothing(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import textwrap
 import tomllib
@@ -257,9 +256,33 @@ def test_scripts_zones_and_transcripts(run: Callable[..., pytest.RunResult]) -> 
 
         def test_transcript_that_is_not_kept(play_mail_transcript):
             play_mail_transcript("# x\\nS: 220 *\\nC: NOOP\\nS: 550 *\\n")
+
+        class Polite(smtpx.Session):
+            async def connected(self):
+                return smtpx.Reply(220, None, "mx.test how do you do")
+
+        def test_a_session_of_mine(play_mail_transcript):
+            script = "# x\\nS: 220 mx.test how do you do\\nC: NOOP\\nS: 250 *\\n"
+            options = smtpx.ServerOptions(hostname="other.test")
+            assert play_mail_transcript(script, session=Polite) == ("session",)
+            play_mail_transcript(script, session=Polite, options=options)
+            play_mail_transcript(PLAY, session=smtpx.Session)
+
+        def test_a_server_of_mine(play_mail_transcript, make_mail_server):
+            server = make_mail_server(tls=True)
+            script = PLAY.replace("with hostname=mx.test tls\\n", "")
+            script = script.replace("mx.test", "mail.test")
+            address = f"{server.host}:{server.port}"
+            assert play_mail_transcript(script, address=address) == ("address",)
+
+        @pytest.mark.parametrize("more", [
+            {"options": smtpx.ServerOptions()}, {"session": Polite, "address": "x:1"}])
+        def test_what_makes_no_sense(play_mail_transcript, more):
+            with pytest.raises(TypeError, match="give a session"):
+                play_mail_transcript(PLAY, **more)
         '''
     )
-    result.assert_outcomes(passed=4, failed=1, errors=1)
+    result.assert_outcomes(passed=8, failed=1, errors=1)
     result.stdout.fnmatch_lines(
         ["*TranscriptMismatch*", "*TranscriptMismatch*"], consecutive=False
     )
@@ -305,19 +328,37 @@ def test_the_marker_is_listed(run: Callable[..., pytest.RunResult]) -> None:
 
 
 def test_several_processes(run: Callable[..., pytest.RunResult]) -> None:
-    """Where pytest-xdist is installed they run at once; else one does it all."""
-    has_xdist = importlib.util.find_spec("xdist") is not None
+    """Under pytest-xdist: two processes, and neither meets a server of the other."""
     result = run(
         """
-        @pytest.mark.parametrize("number", range(4))
-        def test_it(mail_server, shared_mail_server, number):
-            send(mail_server)
+        import os
+
+        @pytest.mark.parametrize("number", range(6))
+        @pytest.mark.mail_server(tls=True)
+        def test_it(
+            mail_server, shared_mail_server, make_mail_server, mail_certificates,
+            number, tmp_path_factory,
+        ):
+            assert os.environ["PYTEST_XDIST_WORKER"] in {"gw0", "gw1"}
+            options = smtpx.ClientOptions(tls_context=mail_certificates.client)
+            send(mail_server, client_options=options)
             send(shared_mail_server)
+            send(make_mail_server(lmtp=False))
             assert len(mail_server.inbox) == len(shared_mail_server.inbox) == 1
+            who = os.environ["PYTEST_XDIST_WORKER"]
+            folder = tmp_path_factory.getbasetemp().parent
+            (folder / f"{who}-{number}").write_text(str(shared_mail_server.port))
+
+        def test_each_process_has_one_of_its_own(tmp_path_factory, shared_mail_server):
+            folder = tmp_path_factory.getbasetemp().parent
+            mine = os.environ["PYTEST_XDIST_WORKER"]
+            ports = {path.read_text() for path in folder.glob(f"{mine}-*")}
+            assert ports <= {str(shared_mail_server.port)}
         """,
-        *(("-p", "xdist", "-n", "2") if has_xdist else ()),
+        *("-p", "xdist", "-n", "2"),
     )
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=7)
+    result.stdout.fnmatch_lines(["created: 2/2 workers"])
 
 
 def test_beside_other_plugins(

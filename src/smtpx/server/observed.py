@@ -28,6 +28,7 @@ from smtpx.core.events import (
     MailReceived,
     MessageAborted,
     RcptReceived,
+    StartTLSRequested,
     VrfyReceived,
     XClientReceived,
     XForwardReceived,
@@ -311,6 +312,11 @@ class ObservedConnection(Connection):
             verb = "BDAT" if work.is_bdat else "DATA"
             self._tell(RefusedEvent, command=verb, reply=reply)
 
+    def _tell_starttls(self, _work: StartTLSRequested, reply: Reply | None) -> None:
+        # What is granted is told once TLS has begun.
+        if reply is not None:
+            self._tell(RefusedEvent, command="STARTTLS", reply=reply)
+
     def _tell_message(self, _work: Deliver, reply: Reply | None) -> None:
         message, self._message = self._message, None
         if message is None:  # pragma: no cover - a message is answered once
@@ -346,6 +352,7 @@ class ObservedConnection(Connection):
         MailReceived: _tell_mail,
         RcptReceived: _tell_rcpt,
         DataRequested: _tell_data,
+        StartTLSRequested: _tell_starttls,
         Deliver: _tell_message,
         Authenticated: _tell_authenticated,
         VrfyReceived: _tell_command,

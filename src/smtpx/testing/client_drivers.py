@@ -24,7 +24,7 @@ from smtpx.client.aio import AsyncClient, AsyncLMTPClient
 from smtpx.client.blocking import Client, LMTPClient
 from smtpx.client.options import Chunking, ClientOptions, Timeouts, TLSMode
 from smtpx.errors import SendError
-from smtpx.testing.asyncio_driver import SkippingLoop, settle
+from smtpx.testing.caller import SkippingLoop, settle
 from smtpx.testing.script_server import PATIENCE_SECONDS, ScriptServer
 from smtpx.testing.scripted import render
 from smtpx.testing.settings import server_options

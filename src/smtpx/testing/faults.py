@@ -28,10 +28,20 @@ __all__ = [
 ]
 
 Stage: TypeAlias = Literal[
-    "connect", "hello", "start_tls", "auth", "mail", "rcpt", "start_data", "data"
+    "connect",
+    "hello",
+    "start_tls",
+    "auth",
+    "mail",
+    "rcpt",
+    "start_data",
+    "data",
+    "reply",
 ]
 """Where a session can go wrong. ``start_data`` is DATA, or the first BDAT; ``data`` is
-the end of the message."""
+the end of the message. At ``reply`` the message was taken, and the client was not told
+yet: nobody can tell a connection that is lost there from one that was lost before, so
+what is sent again is delivered twice (RFC 1047)."""
 
 MAX_DELAY_SECONDS: Final = 3_600.0
 """Longer no client waits: RFC 5321 section 4.5.3.2 has 10 minutes as the longest."""
@@ -48,7 +58,7 @@ class Fault:
             IP address at ``connect``, the name that it gives at ``hello``, and at
             ``start_tls`` the one it gave; the user at ``auth``, the sender at
             ``mail``, the recipient at ``rcpt``, and any recipient of the message at
-            ``start_data`` and ``data``.
+            ``start_data``, ``data`` and ``reply``.
         times: how often it happens; None: each time.
         probability: that it happens when it could, over 0 and up to 1.
         chance: returns a number from 0 to 1, as `random.random` does; a test may give

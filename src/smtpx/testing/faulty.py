@@ -152,7 +152,9 @@ class FaultySession(Session):
         content = await self.read(body)
         recipients = self.envelope.recipients
         await self.undergo("data", *_names(recipients))
-        return await self.take(content, recipients)
+        reply = await self.take(content, recipients)
+        await self.undergo("reply", *_names(recipients))
+        return reply
 
     async def lmtp_data(self, body: Body, statuses: Statuses) -> Reply | None:
         """See `smtpx.Session`; each recipient may be refused by itself.
@@ -172,7 +174,11 @@ class FaultySession(Session):
             else:
                 taken.append(recipient)
         # With nobody left to answer for, what is returned is not said.
-        return await self.take(content, taken) if taken else None
+        if not taken:
+            return None
+        reply = await self.take(content, taken)
+        await self.undergo("reply", *_names(taken))
+        return reply
 
     async def read(self, body: Body) -> bytes:
         """Read the message.

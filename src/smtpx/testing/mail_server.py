@@ -207,12 +207,25 @@ class MailServer:
     def drop(
         self, stage: Stage, *, matching: str = "*", times: int | None = None
     ) -> Drop:
-        """Lose the connection at a stage, without a word; nothing is kept.
+        r"""Lose the connection at a stage, without a word.
+
+        Nothing is kept, but for a message at ``reply``: that is in the inbox, and the
+        client cannot know it.
 
         Args:
             stage: where.
             matching: for whom.
             times: how often; None: each time.
+
+        >>> import smtpx
+        >>> with MailServer() as server:
+        ...     lost = server.drop("reply", times=1)
+        ...     try:
+        ...         smtpx.send(b"\r\n", to=server.url, sender="a@example.com",
+        ...                    recipients=["b@example.com"])
+        ...     except smtpx.ConnectionLost as error:
+        ...         print(error.delivery, len(server.inbox))
+        unknown 1
         """
         fault = Drop(stage, matching=matching, times=times)
         self._faults.add(fault)

@@ -14,7 +14,7 @@ several processes of pytest-xdist do not meet.
 ``mail_certificates``         the throw-away certificates of all these servers
 ``mail_authority_file``       the authority's certificate as a file
 ``make_mail_script``          makes servers that say what a transcript says
-``play_mail_transcript``      plays a transcript against smtpx, both sides
+``play_mail_transcript``      plays a transcript against smtpx, or against your server
 ``make_mail_zone``            makes DNS servers
 ============================  ======================================================
 
@@ -39,6 +39,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from smtpx.server.options import ServerOptions
+    from smtpx.server.session import ConnectionInfo, Session
     from smtpx.testing.certificates import ThrowawayCertificates
     from smtpx.testing.dns import DNSServer, Zone
     from smtpx.testing.inbox import Inbox
@@ -147,17 +149,13 @@ def make_mail_script(
     `smtpx.testing.transcripts` for how to write one.
     """
     from smtpx.testing.script_server import ScriptServer
-    from smtpx.testing.steps import Mark, Signal
     from smtpx.testing.transcripts import parse_transcript
 
     started: list[ScriptServer] = []
 
     def make(text: str) -> ScriptServer:
         script = parse_transcript(text, "script")
-        has_tls = any(
-            isinstance(step, Signal) and step.mark is Mark.TLS for step in script.steps
-        )
-        tls = _certificates(request).server if has_tls else None
+        tls = _certificates(request).server if script.needs_tls else None
         server = ScriptServer(script, script.steps, "script", tls)
         started.append(server)
         server.start()
@@ -174,25 +172,47 @@ def make_mail_script(
 @pytest.fixture
 def play_mail_transcript(
     request: pytest.FixtureRequest,
-) -> Callable[[str | Path], tuple[str, ...]]:
-    """Plays a transcript, a text or a file, on all drivers; returns their names."""
+) -> Callable[..., tuple[str, ...]]:
+    """Plays a transcript, a text or a file; returns the names of those who played it.
+
+    ``play_mail_transcript(script)`` plays it on all drivers against smtpx itself. With
+    ``session=``, a `smtpx.Session` class or what else makes sessions, and ``options=``
+    of its server, it is played against these; with ``address=`` against a server that
+    runs there.
+    """
     from smtpx.testing.drivers import Certificates, drivers_for, play
-    from smtpx.testing.steps import Mark, Signal
+    from smtpx.testing.own_drivers import play_address, play_session
     from smtpx.testing.transcripts import parse_transcript, read_transcript
 
-    def play_it(script: str | Path) -> tuple[str, ...]:
+    def play_it(
+        script: str | Path,
+        *,
+        session: Callable[[ConnectionInfo], Session] | None = None,
+        options: ServerOptions | None = None,
+        address: str | None = None,
+    ) -> tuple[str, ...]:
+        if (session is None and options) or (session and address):
+            text = "give a session, with options or without, or an address, or neither"
+            raise TypeError(text)
         if isinstance(script, Path):
             transcript = read_transcript(script)
         else:
             transcript = parse_transcript(script)
-        has_tls = any(
-            isinstance(step, Signal) and step.mark is Mark.TLS
-            for step in transcript.steps
-        )
-        certificates = None
-        if has_tls:
-            made = _certificates(request)
-            certificates = Certificates(made.server, made.client)
+        made = _certificates(request) if transcript.needs_tls else None
+        server_tls, client_tls = (made.server, made.client) if made else (None, None)
+        if session is not None:
+            play_session(
+                transcript,
+                session,
+                options=options,
+                server_tls=server_tls,
+                client_tls=client_tls,
+            )
+            return ("session",)
+        if address is not None:
+            play_address(transcript, address, client_tls=client_tls)
+            return ("address",)
+        certificates = Certificates(made.server, made.client) if made else None
         names = drivers_for(transcript)
         for name in names:
             play(transcript, name, certificates)

@@ -32,7 +32,7 @@ from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension, ExtensionSettings
 from smtpx.wire.framing import BareNewline
 
-__all__ = ["server_options"]
+__all__ = ["OF_THE_TEST", "server_options"]
 
 _LIMITS = frozenset(field.name for field in dataclasses.fields(Limits))
 _TIMEOUTS = frozenset(field.name for field in dataclasses.fields(ServerTimeouts))
@@ -41,8 +41,8 @@ _EXTENSION_SETTINGS = frozenset(
 )
 _OPTIONS = frozenset(field.name for field in dataclasses.fields(ServerOptions))
 
-# What the drivers look at themselves.
-_OF_THE_TEST = frozenset({"free-texts", "one-segment"})
+#: What the drivers look at themselves.
+OF_THE_TEST = frozenset({"free-texts", "one-segment"})
 _SWITCHES: Mapping[str | None, bool] = {None: True, "yes": True, "no": False}
 
 
@@ -66,7 +66,7 @@ def server_options(
     extension_settings: dict[str, Any] = {}
     for setting in transcript.settings:
         name = setting.name
-        if name in _OF_THE_TEST:
+        if name in OF_THE_TEST:
             continue
         if name == "tls":
             options["tls"] = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
