@@ -295,7 +295,7 @@ def test_no_reply_is_lost_where_nothing_was_taken(
     server = started(lmtp=True, refuse={"data": 550})
     fault = server.drop("reply")
     with smtpx.LMTPClient(server.url) as client:
-        with pytest.raises(smtpx.DataRefused):
+        with pytest.raises(smtpx.RecipientsRefused):
             client.send(LETTER, sender="a@a.test", recipients=["bob@b.test"])
         assert client.noop().code == 250
     assert fault.hits == 0
