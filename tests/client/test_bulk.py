@@ -236,6 +236,71 @@ def test_whatever_a_source_raises_comes_behind_the_outcomes(
     assert scripted.client.is_connected
 
 
+@pytest.mark.parametrize("width", [1, 2, 100])
+def test_what_is_left_of_a_message_goes_before_the_next(width: int) -> None:
+    scripted = Scripted(CHUNKING)
+    mirror = Mirror(scripted, most_recipients=2, too_many="452 4.5.3 too many")
+    many = [f"r{number}@b.test" for number in range(5)]
+    window = SendWindow(max_messages=width, start_messages=width)
+    outcomes, error = send_many(
+        scripted, [letter(0, recipients=many), *letters(3)[1:]], window=window
+    )
+    assert error is None
+    assert [outcome.outgoing.key for outcome in outcomes] == [0, 1, 2]
+    assert found(outcomes) == [DELIVERED] * 3
+    arrived = sorted(name for names in mirror.recipients for name in names)
+    assert arrived == sorted([*many, "b@b.test", "b@b.test"])
+
+
+USED_UP = {
+    f"MAIL {number}": "452 4.5.3 too many messages sent"
+    for number in (3, 4, 5, 6, 7, 8, 9, 10)
+}
+
+
+@pytest.mark.parametrize("opening", [CHUNKING, PIPELINING, hello()])
+def test_a_connection_that_had_its_share_is_replaced(opening: str) -> None:
+    """As OpenSMTPD says it, which then refuses every further MAIL."""
+    scripted = Scripted(opening, opening)
+    refused = 8 if opening == CHUNKING else 1
+    answers = dict(list(USED_UP.items())[:refused])
+    mirror = Mirror(scripted, answers)
+    outcomes, error = send_many(scripted, letters(11))
+    assert error is None
+    assert found(outcomes) == [DELIVERED] * 11
+    assert [outcome.outgoing.key for outcome in outcomes] == list(range(11))
+    assert mirror.mails == [3 + refused, 8]
+    assert mirror.messages == 11
+
+
+def test_a_connection_that_takes_no_message_at_all_is_not_replaced() -> None:
+    """Or else there were no end to it."""
+    scripted = Scripted(CHUNKING)
+    mirror = Mirror(scripted, {"MAIL": "452 4.5.3 too many messages sent"})
+    outcomes, error = send_many(scripted, letters(3))
+    assert error is None
+    assert found(outcomes) == [REFUSED] * 3
+    assert mirror.mails == [3]
+
+
+@pytest.mark.parametrize("reply", ["452 4.3.1 no space", "452 full", "450 4.5.3 ?"])
+def test_other_refusals_are_of_the_message(reply: str) -> None:
+    scripted = Scripted(CHUNKING)
+    Mirror(scripted, {"MAIL 1": reply})
+    outcomes, error = send_many(scripted, letters(3))
+    assert error is None
+    assert found(outcomes) == [DELIVERED, REFUSED, DELIVERED]
+
+
+def test_what_cannot_be_read_again_is_refused_by_a_used_up_connection() -> None:
+    scripted = Scripted(CHUNKING)
+    Mirror(scripted, {"MAIL 1": "452 4.5.3 too many messages sent"})
+    once = iter([b"x\r\n"])
+    outcomes, error = send_many(scripted, [letter(0), letter(1, once), letter(2)])
+    assert error is None
+    assert found(outcomes) == [DELIVERED, REFUSED, DELIVERED]
+
+
 def test_without_pipelining_every_command_waits() -> None:
     one = """
         C: MAIL FROM:<a@a.test>

@@ -859,9 +859,16 @@ def test_close_that_shows_only_when_writing_is_no_failure(end: str) -> None:
     scripted.require_end()
 
 
-def test_server_that_had_its_share_of_messages() -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "S: 421 4.7.0 too many messages",
+        "S: 452 4.5.3 too many messages sent\nS: 503 no\nS: 503 no",
+    ],
+)
+def test_server_that_had_its_share_of_messages(answer: str) -> None:
     scripted = Scripted(
-        hello("PIPELINING") + ONE + ENVELOPE + "S: 421 4.7.0 too many messages",
+        hello("PIPELINING") + ONE + ENVELOPE + answer,
         hello("PIPELINING") + ONE,
     )
     send(scripted)
@@ -882,6 +889,19 @@ def test_nothing_is_tried_twice_once_the_server_took_it_in(end: str) -> None:
     scripted = Scripted(hello("PIPELINING") + ONE + end)
     send(scripted)
     with pytest.raises(SendError):
+        send(scripted)
+    scripted.require_end()
+
+
+@pytest.mark.parametrize("opening", ["", ONE])
+def test_first_message_refused_for_many_before_it(opening: str) -> None:
+    """On a new connection, or for want of space, it is a refusal like others."""
+    text = "452 4.5.3 too many" if not opening else "452 4.3.1 no space"
+    answer = f"S: {text}\nS: 503 no\nS: 503 no"
+    scripted = Scripted(hello("PIPELINING") + opening + ENVELOPE + answer)
+    if opening:
+        send(scripted)
+    with pytest.raises(SenderRefused):
         send(scripted)
     scripted.require_end()
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.interop.dovecot import Dovecot
+    from tests.interop.exim import Exim
     from tests.interop.maildir import Maildir
+    from tests.interop.opensmtpd import OpenSMTPD
     from tests.interop.postfix import Postfix
 
 pytestmark = [pytest.mark.interop, pytest.mark.parametrize("front", Front)]
@@ -120,6 +122,35 @@ async def test_sink(front: Front, options: tuple[str, ...], scheme: str) -> None
         outcomes = await send_many(front, url, letters(COUNT))
         assert sink.count() == COUNT
     assert {outcome.delivery for outcome in outcomes} == {smtpx.Delivery.DELIVERED}
+
+
+@pytest.mark.parametrize("chunking", [smtpx.Chunking.AUTO, smtpx.Chunking.NEVER])
+async def test_exim(front: Front, exim: Exim, chunking: smtpx.Chunking) -> None:
+    url = f"smtp+plain://{HOST}:{exim.port}"
+    before = len(exim.log.read_text())
+    outcomes = await send_many(front, url, letters(COUNT), chunking)
+    assert {outcome.delivery for outcome in outcomes} == {smtpx.Delivery.DELIVERED}
+    assert len({outcome.queue_ids for outcome in outcomes}) == COUNT
+    assert take_numbers(exim.user, COUNT) == list(range(COUNT))
+    log = exim.log.read_text()[before:]
+    assert "protocol" not in log  # as in: protocol synchronization error
+    assert "SMTP syntax error" not in log
+
+
+async def test_opensmtpd(front: Front, opensmtpd: OpenSMTPD) -> None:
+    """It offers no CHUNKING, and takes a hundred messages over a connection."""
+    url = f"smtp+plain://{HOST}:{opensmtpd.port}"
+    before = len(opensmtpd.log.read_text())
+    outcomes = await send_many(front, url, letters(COUNT))
+    assert {outcome.delivery for outcome in outcomes} == {smtpx.Delivery.DELIVERED}
+    assert len({outcome.queue_ids for outcome in outcomes}) == COUNT
+    assert take_numbers(opensmtpd.user, COUNT) == list(range(COUNT))
+    log = opensmtpd.log.read_text()[before:]
+    failed = re.findall(r'failed-command command="(\w+).*result="(\w+)', log)
+    # What follows a refused MAIL in its flight is refused, too.
+    assert failed.count(("MAIL", "452")) == COUNT // 100 - 1
+    assert set(failed) <= {("MAIL", "452"), ("RCPT", "503"), ("DATA", "503")}
+    assert log.count("smtp connected") == COUNT // 100
 
 
 async def test_sink_that_goes_in_the_middle(front: Front) -> None:

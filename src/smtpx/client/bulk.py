@@ -32,7 +32,7 @@ from smtpx.client.message import BLOCK_OCTETS
 from smtpx.client.options import Chunking
 from smtpx.client.outgoing import Outcome, Outgoing
 from smtpx.client.plan import FLIGHT_COMMANDS, make_plan
-from smtpx.client.results import results_at_break
+from smtpx.client.results import is_used_up, results_at_break
 from smtpx.client.verbs import require_private
 from smtpx.core.client import Asked
 from smtpx.core.client_states import ClientState
@@ -99,6 +99,9 @@ class Bulk:
         self._unsent_octets = 0
         # As learnt from a refusal; what LIMITS tells is known anyway.
         self._rcpt_max: int | None = None
+        # Of this connection: whether it took a message, and how many it took no more.
+        self._has_delivered = False
+        self._put_back = 0
         self._fruitless = 0
         self._error: BaseException | None = None
 
@@ -193,7 +196,9 @@ class Bulk:
         """Say what is next, unless it has to be split, or cannot be sent."""
         opening, flights = self._opening, self._flights
         if flights is not None and flights.is_full:
+            # What is heard meanwhile may have to be said before.
             await self._make_room(flights)
+            return
         link = opening._link
         if link is None or flights is None or not flights.under_way:
             link = await self._open_link()
@@ -209,13 +214,13 @@ class Bulk:
         except Exception as error:
             # Nothing was said: it is the message's own, or its stream's, or what
             # signs it has failed.
-            self._todo.popleft()
+            self._todo.remove(part)
             part.job.fail(error)
             return
         if plan is None:
             await self._renew()
             return
-        self._todo.popleft()
+        self._todo.remove(part)
         link.is_fresh = False
         await self._say(link, Transaction(part, part.indexes, plan))
         if opening._link is not link:
@@ -245,6 +250,7 @@ class Bulk:
             self._stop(error)
             return None
         self._flights = Flights(link.machine, self._window)
+        self._has_delivered, self._put_back = False, 0
         return link
 
     def _split(self, part: Part, limits: Mapping[str, int]) -> bool:
@@ -269,6 +275,8 @@ class Bulk:
 
     async def _plan(self, link: Link, part: Part, offered: Offered) -> Plan | None:
         """Find out how to say it; None if it first needs another connection."""
+        if self._put_back:
+            return None
         opening, job = self._opening, part.job
         order = part.order
         if offered.limits:
@@ -455,6 +463,10 @@ class Bulk:
         """Keep what became of a transaction; send what is left of its recipients."""
         part = cast("Part", transaction.job)
         job, plan = part.job, transaction.plan
+        if is_used_up(transaction.mail_reply) and self._may_renew(job):
+            self._todo.insert(self._put_back, part)
+            self._put_back += 1
+            return
         verdict = transaction.verdict(is_lmtp=self._opening._target.is_lmtp)
         job.note(part.indexes, verdict.results)
         self._fruitless = 0
@@ -463,6 +475,7 @@ class Bulk:
             job.error = job.error or verdict.error
             job.is_withdrawn = plan.order.require_all
             return
+        self._has_delivered = True
         if verdict.reply is not None:
             job.replies.append(verdict.reply)
         if transaction.accepted == len(part.indexes) or plan.order.require_all:
@@ -477,6 +490,10 @@ class Bulk:
             self._rcpt_max = transaction.accepted
             job.open_parts += 1
             self._todo.appendleft(Part(job, left))
+
+    def _may_renew(self, job: Job) -> bool:
+        """Say whether a message can go over another connection, and it may help."""
+        return self._has_delivered and not self._opening._has_socket and job.can_repeat
 
     # When the connection ends.
 

@@ -31,6 +31,7 @@ from smtpx.client.order import (
 )
 from smtpx.client.outgoing import DEFAULT_WINDOW, Envelopes, Outcome, SendWindow
 from smtpx.client.plan import Order, make_plan
+from smtpx.client.results import is_used_up
 from smtpx.client.supply import PlainSupply
 from smtpx.client.transaction import run
 from smtpx.client.verbs import Verbs, require_private
@@ -250,7 +251,7 @@ def _may_try_again(link: Link, error: BaseException) -> bool:
     they say with 421 to the next MAIL. It is not a failure of this message.
     """
     if isinstance(error, SenderRefused):
-        return error.smtp_code == 421
+        return error.smtp_code == 421 or is_used_up(error.reply)
     if isinstance(error, PhaseTimeout | OutOfStep | TimeoutError):
         return False
     is_lost = isinstance(error, ConnectionLost | ConnectionError | EOFError)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "chunk_refused",
     "data_refused",
+    "is_used_up",
     "make_result",
     "rcpt_results",
     "recipients_refused",
@@ -108,6 +109,20 @@ def make_result(
             "the server delivered to no recipient", results=results, phase="data_end"
         )
     return SendResult(None, tuple(results))
+
+
+def is_used_up(reply: Reply | None) -> bool:
+    """Say whether MAIL was refused because there were many before it.
+
+    OpenSMTPD says so, after a hundred of them, in words that are about recipients. To
+    the first MAIL of a connection it means something else.
+    """
+    return (
+        reply is not None
+        and reply.code == 452
+        and reply.enhanced is not None
+        and reply.enhanced[1:] == (5, 3)
+    )
 
 
 def sender_refused(order: Order, reply: Reply) -> SenderRefused:
