@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -12,3 +13,8 @@ settings.register_profile(
     "smtpx", deadline=None, print_blob=True, derandomize="CI" in os.environ
 )
 settings.load_profile("smtpx")
+
+# A shell has what it runs in the background ignore SIGINT, and so would every program
+# that a test starts, and stops with it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

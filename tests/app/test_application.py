@@ -403,10 +403,7 @@ async def test_an_abort_reaches_no_handler() -> None:
     assert seen == []
 
 
-# A shell has what it runs in the background ignore SIGINT, also what that starts.
 PROGRAM = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
 import smtpx
 app = smtpx.App()
 app.on_ready(lambda server: print("ready", flush=True))
