@@ -91,8 +91,18 @@ interop-pages: $(VENV)/.dev  ## a run against other mail software, and the pages
 	SMTPX_INTEROP_RECORD=1 $(PYTEST) -m interop tests/interop/test_probe.py
 	$(PY) tools/probe_results.py
 
-bench: $(VENV)/.dev  ## measure
-	$(BIN)/python -m benchmarks
+.PHONY: bench-client bench-latency bench-scale
+bench: $(VENV)/.dev  ## measure servers, side by side
+	$(BIN)/python -m benchmarks server
+
+bench-client: $(VENV)/.dev  ## measure clients, side by side
+	$(BIN)/python -m benchmarks client
+
+bench-latency: $(VENV)/.dev  ## measure clients over a slow line
+	$(BIN)/python -m benchmarks latency
+
+bench-scale: $(VENV)/.dev  ## measure how the cost of the server grows
+	$(BIN)/python -m benchmarks scale
 
 docs: $(VENV)/.dev  ## write the generated pages again, and build the site in build/site
 	$(PY) tools/rfc.py

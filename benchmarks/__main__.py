@@ -6,7 +6,17 @@ import argparse
 import importlib
 import sys
 
-PROGRAMS = ("server", "client", "latency", "memory", "dispatch", "framing", "soak")
+PROGRAMS = (
+    "server",
+    "client",
+    "latency",
+    "memory",
+    "scale",
+    "dispatch",
+    "framing",
+    "soak",
+    "instructions",
+)
 
 
 def main() -> None:

@@ -15,8 +15,10 @@ import resource
 import subprocess
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.drawing import draw_bars
 from benchmarks.loops import EVENT_LOOPS
 from benchmarks.measure import (
     describe_python,
@@ -145,15 +147,25 @@ def cell(by_name: dict[str, float], name: str) -> str:
     return f"{by_name[name]:,.0f} ({ratios})"
 
 
+def picture(figures: dict[str, dict[str, list[float]]]) -> str:
+    """Draw the medians."""
+    groups = {load: medians(some) for load, some in figures.items()}
+    title = "CPU a message, clients to smtp-sink (smtp-source = 1)"
+    return draw_bars(title, groups, ours="smtpx", note=describe_python())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="fewer, smaller rounds")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--picture", type=Path, help="write an SVG")
     options = parser.parse_args(arguments)
     rounds, scale = (3, 0.3) if options.quick else (options.rounds, 1.0)
     figures = measure(rounds, scale)
+    if options.picture is not None:
+        options.picture.write_text(picture(figures), "utf-8")
     if options.json:
         say(json.dumps(figures, indent=2))
         return

@@ -11,8 +11,9 @@ import argparse
 import asyncio
 import json
 import signal
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from benchmarks.loops import EVENT_LOOPS
 from benchmarks.measure import say
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from aiosmtpd.smtp import Envelope, Session
 
     Serve = Callable[["Counts", Callable[[int], Awaitable[None]]], Awaitable[None]]
+
+# Beyond every limit of a server that nobody has told otherwise; for benchmarks.scale.
+MANY = 1_000_000
 
 
 @dataclass
@@ -56,7 +60,27 @@ async def serve_aiosmtpd(
         await ready(server.sockets[0].getsockname()[1])
 
 
-async def serve_smtpx(counts: Counts, ready: Callable[[int], Awaitable[None]]) -> None:
+async def serve_bare(counts: Counts, ready: Callable[[int], Awaitable[None]]) -> None:
+    """Greet, and no more: what a connection costs the event loop."""
+
+    class Greeter(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            counts.messages += 1
+            # That of uvloop is none of asyncio's by its class.
+            cast("asyncio.Transport", transport).write(b"220 bench.example ESMTP\r\n")
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Greeter, HOST, 0, backlog=1000)
+    async with server:
+        await ready(server.sockets[0].getsockname()[1])
+
+
+async def serve_smtpx(
+    counts: Counts,
+    ready: Callable[[int], Awaitable[None]],
+    *,
+    is_large: bool = False,
+) -> None:
     """Serve with smtpx: an ordinary session, and every check on."""
     import smtpx  # noqa: PLC0415 - only what is measured is loaded
 
@@ -80,11 +104,19 @@ async def serve_smtpx(counts: Counts, ready: Callable[[int], Awaitable[None]]) -
             return None
 
     options = smtpx.ServerOptions(hostname="bench.example")
+    if is_large:
+        limits = smtpx.Limits(max_message_octets=None, max_recipients=MANY)
+        options = replace(options, limits=limits, max_connections=MANY)
     async with smtpx.Server(Inbox, f"{HOST}:0", options=options) as server:
         await ready(int(server.addresses[0].rpartition(":")[2]))
 
 
-SERVERS: dict[str, Serve] = {"aiosmtpd": serve_aiosmtpd, "smtpx": serve_smtpx}
+SERVERS: dict[str, Serve] = {
+    "aiosmtpd": serve_aiosmtpd,
+    "bare": serve_bare,
+    "smtpx": serve_smtpx,
+    "smtpx-large": partial(serve_smtpx, is_large=True),
+}
 
 
 async def serve(name: str, counts: Counts) -> None:

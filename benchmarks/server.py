@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.cpu import tree_cpu_ns
+from benchmarks.drawing import draw_bars
 from benchmarks.loops import EVENT_LOOPS
 from benchmarks.measure import (
     describe_python,
@@ -302,17 +303,27 @@ def result(
     }
 
 
+def picture(figures: dict[str, dict[str, list[float]]], note: str) -> str:
+    """Draw the medians."""
+    groups = {shape: medians(some) for shape, some in figures.items()}
+    title = "CPU a message, servers under smtp-source (smtp-sink = 1)"
+    return draw_bars(title, groups, ours="smtpx", note=note)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="fewer, smaller rounds")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--picture", type=Path, help="write an SVG")
     options = parser.parse_args(arguments)
     rounds, scale = (3, 0.4) if options.quick else (options.rounds, 1.0)
     with tempfile.TemporaryDirectory() as directory:
         servers = candidates(Path(directory))
         figures = measure(servers, rounds, scale)
+    if options.picture is not None:
+        options.picture.write_text(picture(figures, describe(servers)), "utf-8")
     if options.json:
         say(json.dumps(result(servers, figures), indent=2))
         return
