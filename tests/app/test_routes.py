@@ -37,6 +37,8 @@ from smtpx.wire.address import Mailbox
         ("{u}@{d}.x.y", "a@b.x.y", {"u": "a", "d": "b"}),
         ("{u}@{d}.x.y", "a@b.c.x.y", None),
         ("a@{d}.{e}", "a@b.c.d", None),
+        ("{u}@{d}", "a@b.c.d", {"u": "a", "d": "b.c.d"}),
+        ("{u}@{d}", "postmaster", None),
         ("a@{d}.{e}", "a@b.c", {"d": "b", "e": "c"}),
         ("a@grå.example", "a@xn--gr-zia.example", {}),
         ("ab@x.y", "ab@x.yz", None),

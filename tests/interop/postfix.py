@@ -85,6 +85,9 @@ MASTER_CF = """\
   -o smtpd_relay_restrictions=reject_unauth_destination
 {host}:{filtered_port} inet n - n - - smtpd
   -o content_filter=filter:[{host}]:{filter_port}
+{host}:{proxied_port} inet n - n - - smtpd
+  -o smtpd_proxy_filter={host}:{filter_port}
+  -o smtpd_proxy_timeout=30s
 filter unix - - n - - smtp
   -o smtp_send_xforward_command=yes
 cleanup unix n - n - 0 cleanup
@@ -118,6 +121,8 @@ class Postfix:
     gateway_port: int
     # Wants a PROXY header.
     proxy_port: int
+    # Has a filter behind it that it speaks to before it takes a message.
+    proxied_port: int
     # Hands all mail to a filter, with XFORWARD; nobody listens there but a test.
     filtered_port: int
     filter_port: int
@@ -128,7 +133,7 @@ class Postfix:
 
 PORTS = (
     *("port", "tls_port", "auth_port", "gateway_port", "proxy_port"),
-    *("filtered_port", "filter_port"),
+    *("proxied_port", "filtered_port", "filter_port"),
 )
 
 

@@ -262,3 +262,27 @@ def test_texts_of_several_parts_are_joined() -> None:
 def test_ids_are_found(text: str) -> None:
     ids = parse_message(f"References: {text}\r\n\r\n".encode()).references
     assert all(one and not set(one) & set(" \t") for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        (b"X: a\r\nY: b\r\n\r\nX: c\r\n", b"Y: b\r\n\r\nX: c\r\n"),
+        (b"x: a\r\n\tb\r\nY: b\r\nX : c\r\n", b"Y: b\r\n"),
+        (b"Not-X: a\r\nX: a\r\n", b"Not-X: a\r\n"),
+        (b"From b Mon X: a\nX: a\nY: b\n\nbody", b"From b Mon X: a\nY: b\n\nbody"),
+        (b"no field\r\nX: a\r\n", b"no field\r\nX: a\r\n"),
+        (b"\r\nX: a\r\n", b"\r\nX: a\r\n"),
+        (b"", b""),
+    ],
+)
+def test_a_message_without_some_fields(octets: bytes, expected: bytes) -> None:
+    message = parse_message(octets)
+    assert message.without(lambda one: one.name.lower() == "x") == expected
+    assert message.without(lambda _: False) == octets
+
+
+def test_fields_beyond_the_limit_stay() -> None:
+    octets = b"X: a\r\n" * 10_002 + b"\r\nbody"
+    message = parse_message(octets)
+    assert message.without(lambda _: True) == b"X: a\r\n" * 2 + b"\r\nbody"

@@ -1,9 +1,9 @@
 """Which handler gets mail for which recipient.
 
 A pattern is an address with placeholders: ``support+{ticket}@example.com``. A
-placeholder stands for one character or more, in the domain for none of the dots; ``*``
-is one that is not named. ``sales`` alone is that local part in any domain,
-``@example.com`` any local part there. Case makes no difference.
+placeholder stands for one character or more, in the domain for none of the dots unless
+it is all of the domain; ``*`` is one that is not named. ``sales`` alone is that local
+part in any domain, ``@example.com`` any local part there. Case makes no difference.
 
 Matching never goes back: each placeholder takes as little as it can, so an address
 takes time linear in its length, whatever the pattern.
@@ -44,7 +44,8 @@ class Pattern:
             local_part, domain = text, "*"
         self._any_domain = domain == "*"
         self._local_part = _Glob(local_part or "*")
-        self._domain = _Glob(domain, forbidden=".")
+        is_whole = _PLACEHOLDER.fullmatch(domain) is not None
+        self._domain = _Glob(domain, forbidden="" if is_whole else ".")
         names = [*self._local_part.names, *self._domain.names]
         if len(set(names)) != len(names):
             raise ValueError(f"a placeholder comes twice in the pattern {text!r}")

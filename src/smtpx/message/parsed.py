@@ -27,7 +27,7 @@ from smtpx.message.words import decode_words
 from smtpx.wire.octets import has_line_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "Attachment",
@@ -238,6 +238,29 @@ class ParsedMessage:
             or precedence in {"bulk", "junk", "list"}
             or self.header.first("List-Id") is not None
         )
+
+    def without(self, is_unwanted: Callable[[HeaderField], bool]) -> bytes:
+        r"""Return the message without some fields; all else keeps every octet.
+
+        Args:
+            is_unwanted: says which fields go.
+
+        >>> message = parse_message(b"X-Spam: no\r\nSubject: hi\r\n\r\nHello.\r\n")
+        >>> message.without(lambda field: field.name.lower() == "x-spam")
+        b'Subject: hi\r\n\r\nHello.\r\n'
+        """
+        fields = self.header.fields
+        position = 0
+        if not fields or not self.octets.startswith(fields[0].octets):
+            # The envelope line of an mbox, or no field at all.
+            position = self.octets.find(b"\n") + 1 if fields else 0
+        kept = [self.octets[:position]]
+        for one in fields:
+            # They follow each other: a header ends at the first line that is none.
+            position += len(one.octets)
+            if not is_unwanted(one):
+                kept.append(one.octets)
+        return b"".join([*kept, self.octets[position:]])
 
     # Body.
 
