@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python -X dev -W error
 PYTEST := $(PY) -m pytest -o cache_dir=$(VENV)/pytest
 
-.PHONY: help setup demo test failed check lint fmt types cover interop interop-pages bench docs clean \
+.PHONY: help setup demo test failed check lint fmt types cover interop extras interop-pages bench docs clean \
   compiled test-compiled
 
 help:  ## say what there is to make
@@ -90,6 +90,9 @@ interop: $(VENV)/.dev  ## tests against other mail software, which must be insta
 interop-pages: $(VENV)/.dev  ## a run against other mail software, and the pages of it
 	SMTPX_INTEROP_RECORD=1 $(PYTEST) -m interop tests/interop/test_probe.py
 	$(PY) tools/probe_results.py
+
+extras: $(VENV)/.dev  ## each extra alone, in a virtual environment of its own
+	$(PYTEST) -m extras tests/extras
 
 .PHONY: bench-client bench-latency bench-scale
 bench: $(VENV)/.dev  ## measure servers, side by side

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django import conf
-from django.core.mail.backends.base import BaseEmailBackend
-
 from smtpx.app.backend import MailSettings, address_of, shared_pool
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.client.pool_options import DEFAULT_POOL_OPTIONS
 from smtpx.errors import SendError
+from smtpx.extras import extra
+
+with extra("django", "the e-mail back end"):
+    from django import conf
+    from django.core.mail.backends.base import BaseEmailBackend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,12 +24,14 @@ from contextlib import contextmanager
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Final
 
-from flask import current_app
-
 from smtpx.app.backend import MailSettings, address_of, shared_pool
 from smtpx.client.message import recipients_of, sender_of
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.client.pool_options import DEFAULT_POOL_OPTIONS
+from smtpx.extras import extra
+
+with extra("flask", "the extension for Flask"):
+    from flask import current_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -69,7 +69,10 @@ class PrometheusEvents:
                 Histogram,
             )
         except ImportError as error:
-            message = "install smtpx[prometheus] to have metrics for Prometheus"
+            message = (
+                "metrics for Prometheus need the package prometheus-client: "
+                "pip install 'smtpx[prometheus]'"
+            )
             raise ImportError(message) from error
         where: dict[str, Any] = {
             "namespace": namespace,

@@ -69,7 +69,10 @@ class OpenTelemetryEvents:
         try:
             from opentelemetry import metrics, trace  # noqa: PLC0415 - an extra
         except ImportError as error:
-            message = "install smtpx[opentelemetry] to have traces and metrics"
+            message = (
+                "traces and metrics need the package opentelemetry-api: "
+                "pip install 'smtpx[opentelemetry]'"
+            )
             raise ImportError(message) from error
         self._trace = trace
         self._tracer = trace.get_tracer("smtpx.server", __version__, tracer_provider)

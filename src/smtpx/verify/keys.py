@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from smtpx.errors import BadSyntax
+from smtpx.extras import extra
 from smtpx.verify.tags import parse_tags
 
 if TYPE_CHECKING:
@@ -154,9 +155,13 @@ def _load_public_key(
     algorithm: str, octets: bytes
 ) -> tuple[RSAPublicKey | Ed25519PublicKey, int]:
     # Not at the top: the package is an extra, and loads a library of 10 MB.
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa  # noqa: PLC0415
+    with extra("auth", "a public key of DKIM"):
+        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415
+            ed25519,
+            rsa,
+        )
 
     if algorithm == "ed25519":
         try:
@@ -216,9 +221,13 @@ def load_private_key(pem: bytes, password: bytes | None = None) -> PrivateKey:
     Raises:
         ValueError: it is none, or too weak; the text shows nothing of it.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - an extra
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa  # noqa: PLC0415
+    with extra("auth", "a private key of DKIM"):
+        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415
+            ed25519,
+            rsa,
+        )
 
     key: object
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import BadAddress
+from smtpx.extras import extra
 from smtpx.message.received_spf import ReceivedSPF
 from smtpx.message.results import MethodResult
 from smtpx.net.dns import DNSFailure
@@ -170,7 +171,8 @@ def _quiet() -> None:
 async def _evaluate(
     peer: str, sender: str, hello: str, lookups: _Lookups, receiver: str
 ) -> spftrace.Result:
-    import spftrace  # noqa: PLC0415 - an extra
+    with extra("auth", "SPF"):
+        import spftrace  # noqa: PLC0415
 
     _quiet()
 
