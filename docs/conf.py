@@ -24,6 +24,8 @@ extensions = [
 # Each reference must lead somewhere; the extension knows what lies beyond the site.
 nitpicky = True
 default_role = "py:obj"
+# "--" is an option of a command, not a dash.
+smartquotes = False
 root_doc = "index"
 
 myst_enable_extensions = ["attrs_block", "colon_fence"]

@@ -143,8 +143,9 @@ PROGRAMS = {
             options = InboxOptions(smtp=("127.0.0.1:0",), web="127.0.0.1:0", tls=True)
             async with DevInbox(options) as inbox:
                 (page,) = inbox.web_urls
-                with await asyncio.to_thread(urllib.request.urlopen, page) as answer:
-                    assert b"<html" in answer.read()
+                url = page.rstrip("/") + "/api/v1/info"
+                with await asyncio.to_thread(urllib.request.urlopen, url) as answer:
+                    assert b"messages" in answer.read()
         asyncio.run(main())
         """,
     "testing": """
