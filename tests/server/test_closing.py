@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 
 import pytest
 
@@ -340,3 +342,32 @@ def test_a_client_that_resets_while_nobody_reads_leaves_nothing_behind(
 
     run(scenario())
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_session_that_ended_is_freed_at_once(run: Run) -> None:
+    alive: weakref.WeakSet[Session] = weakref.WeakSet()
+
+    class Inbox(Session):
+        async def mail(
+            self, reverse_path: Mailbox | None, options: MailOptions
+        ) -> None:
+            alive.add(self)
+
+    async def scenario() -> None:
+        async with serve(Inbox) as served:
+            peer = await served.ready()
+            assert await peer.say(b"MAIL FROM:<a@c.test>\r\n") == [250]
+            info = next(iter(alive)).connection
+            assert await peer.say(b"QUIT\r\n") == [221]
+            await until(lambda: not served.server.connections)
+            # Without waiting for the garbage collector.
+            await until(lambda: not alive)
+            # Whoever keeps the facts has no connection any more, and cannot end it.
+            info.close()
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(scenario())
+    finally:
+        gc.enable()

@@ -95,6 +95,7 @@ class Pump(PumpHooks):
         logger.info("%s: no session with %s: %s", self.info.id, self.info.peer, reason)
         self._is_lost = self._is_over = True
         self._host.ended(self)
+        self._let_go()
 
     # ----------------------------------------------------------- called by asyncio
 
@@ -335,10 +336,15 @@ class Pump(PumpHooks):
 
     def _finish(self) -> None:
         """Let go of everything: the session is over, and was told so if it listens."""
-        self._watchdog.stop()
         self._host.ended(self)
+        self._let_go()
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
+
+    def _let_go(self) -> None:
+        """Part with what refers to this connection in turn, so that it is freed now."""
+        self._watchdog.let_go()
+        self.info.let_go()
 
     if sys.version_info >= (3, 12):
 

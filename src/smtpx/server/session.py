@@ -197,8 +197,20 @@ class ConnectionInfo:
         """
         self._close(reply)
 
+    def let_go(self) -> None:
+        """Keep the facts, but not the connection, which is gone; for the server alone.
+
+        What refers to itself is freed late, by the garbage collector: at a connection
+        a message that was a tenth of all the work.
+        """
+        self._close = _is_gone
+
     def __repr__(self) -> str:
         return f"<ConnectionInfo {self.id} {self.protocol} from {self.peer}>"
+
+
+def _is_gone(_reply: Reply | None) -> None:
+    """End a session that has ended."""
 
 
 class Statuses:

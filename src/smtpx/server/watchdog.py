@@ -120,6 +120,14 @@ class Rounds:
             )
 
 
+def _nothing() -> None:
+    """Do nothing: nothing is watched any more."""
+
+
+def _no_deadline() -> Deadline:
+    return None, _nothing
+
+
 class Watchdog:
     """Asks a connection for its deadline, and acts when it has passed.
 
@@ -168,6 +176,11 @@ class Watchdog:
         """Watch no more."""
         self._is_stopped = True
         self._cancel()
+
+    def let_go(self) -> None:
+        """Watch no more, and do not keep what was watched."""
+        self.stop()
+        self._deadline = _no_deadline
 
     def wake(self) -> None:
         """Look whether it is time, and sleep on."""

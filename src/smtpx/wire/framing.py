@@ -171,7 +171,9 @@ class DotDecoder:
             self._state = state = _ENDED
             piece = data[begin : stop - 3]
         elif data.rfind(_CRLF_DOT, begin) < 0:
-            piece = data[begin : self._hold_back(data, begin)]
+            end = self._hold_back(data, begin)
+            # Where this is compiled, a slice of all is a copy.
+            piece = data if end - begin == len(data) else data[begin:end]
         else:
             piece, stop = self._unstuff(data, begin)
             state = self._state
