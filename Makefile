@@ -43,7 +43,7 @@ failed: $(VENV)/.dev  ## the tests that failed last, alone
 
 # The compiled wheel, in a virtual environment of its own: the sources stay pure.
 $(VENV)/.compiled: pyproject.toml requirements-dev.txt tools/compile_hook.py \
-  $(wildcard src/smtpx/core/*.py src/smtpx/wire/*.py)
+  $(wildcard src/smtpx/*.py src/smtpx/*/*.py)
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -m pip uninstall --quiet --yes smtpx
@@ -58,7 +58,7 @@ compiled:  ## install the compiled build into .venv-compiled
 test-compiled: compiled  ## tests of the server and of the core against it
 	.venv-compiled/bin/python -X dev -W error -m pytest \
 	  -o cache_dir=.venv-compiled/pytest \
-	  tests/core tests/server tests/transcripts tests/wire
+	  tests/core tests/framing tests/server tests/transcripts tests/wire
 
 check: lint types cover docs  ## everything a change must pass
 
