@@ -88,8 +88,10 @@ interop: $(VENV)/.dev  ## tests against other mail software, which must be insta
 	$(PYTEST) -m interop tests/interop
 
 interop-pages: $(VENV)/.dev  ## a run against other mail software, and the pages of it
-	SMTPX_INTEROP_RECORD=1 $(PYTEST) -m interop tests/interop/test_probe.py
+	SMTPX_INTEROP_RECORD=1 $(PYTEST) -m interop tests/interop/test_probe.py \
+	  tests/interop/test_sending.py tests/interop/test_receiving.py
 	$(PY) tools/probe_results.py
+	$(PY) tools/interop_table.py
 
 extras: $(VENV)/.dev  ## each extra alone, in a virtual environment of its own
 	$(PYTEST) -m extras tests/extras
@@ -112,6 +114,7 @@ docs: $(VENV)/.dev  ## write the generated pages again, and build the site in bu
 	$(PY) tools/states.py
 	$(PY) tools/counterparts.py
 	$(PY) tools/probe_results.py
+	$(PY) tools/interop_table.py
 	$(PY) tools/command_line.py
 	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs build/site
 	$(PY) tools/site.py build/site

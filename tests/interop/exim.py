@@ -88,8 +88,8 @@ maildir:
   group = nobody
   return_path_add
 
-# No retries: what is refused for now bounces at once, so that a test sees it.
 begin retry
+* * F,2h,1h
 
 begin authenticators
 plain:

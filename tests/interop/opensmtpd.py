@@ -36,6 +36,11 @@ table credentials file:/etc/credentials
 table aliases { "user" = "user", "other" = "other" }
 smtp max-message-size 20M
 queue ttl 1h
+# A session for each message: one that is kept while no test listens counts as a
+# failure of the route, which is given up for a while then.
+mta limit session-mail-max 1
+mta limit session-keepalive 0
+mta limit session-transaction-delay 0
 listen on @host@ port @port@ tls pki opensmtpd.example hostname opensmtpd.example
 listen on @host@ port @tls_port@ smtps pki opensmtpd.example \\
   hostname opensmtpd.example auth-optional <users>

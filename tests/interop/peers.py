@@ -18,10 +18,12 @@ from aiosmtpd.smtp import Session as AiosmtpdSession
 from tests.interop.maildir import Maildir, as_sent
 from tests.interop.names import PASSWORD, USER
 from tests.interop.programs import HOST, find_program, free_port
-from tests.interop.sink import Sink, running_sink
+from tests.interop.sink import running_sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
 
     from tests.interop.certificates import ServerFiles
     from tests.interop.chasquid import Chasquid
@@ -170,10 +172,35 @@ def running_sink_peer() -> Iterator[Peer]:
         yield Peer(
             "smtp-sink",
             postfix_version(),
-            lambda: _content(sink),
+            sink.pop_message,
             f"smtp+plain://{HOST}:{sink.port}",
         )
 
 
-def _content(sink: Sink) -> bytes:
-    return sink.take_message()[1]
+# What a test is parametrized by, and what people call it.
+PEERS = {
+    "postfix": "Postfix",
+    "exim": "Exim",
+    "opensmtpd": "OpenSMTPD",
+    "chasquid": "chasquid",
+    "dovecot": "Dovecot LMTP",
+    "aiosmtpd": "aiosmtpd",
+    "sink": "smtp-sink",
+}
+
+
+@contextlib.contextmanager
+def open_peer(
+    name: str, request: pytest.FixtureRequest, files: ServerFiles
+) -> Iterator[Peer]:
+    """Start a server, or take the one that runs for the whole session."""
+    if name == "aiosmtpd":
+        with running_aiosmtpd(files) as it:
+            yield it
+    elif name == "sink":
+        with running_sink_peer() as it:
+            yield it
+    elif name == "dovecot":
+        yield describe_dovecot(request.getfixturevalue(name))
+    else:
+        yield describe(request.getfixturevalue(name), PEERS[name])

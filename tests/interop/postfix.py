@@ -65,6 +65,13 @@ smtpd_tls_auth_only = yes
 smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_recipient_restrictions = reject_unlisted_recipient, permit
 smtputf8_enable = yes
+# What a test receives: in clear, and by TLS with the certificate checked.
+relay_domains = example.net, example.org
+transport_maps = inline:{{
+    {{ example.net = smtp:[{host}]:{relay_port} }},
+    {{ example.org = relay_tls:[{host}]:{relay_port} }} }}
+smtp_tls_CAfile = {authority}
+minimal_backoff_time = 1h
 """
 
 MASTER_CF = """\
@@ -88,6 +95,10 @@ MASTER_CF = """\
 {host}:{proxied_port} inet n - n - - smtpd
   -o smtpd_proxy_filter={host}:{filter_port}
   -o smtpd_proxy_timeout=30s
+smtp unix - - n - - smtp
+relay_tls unix - - n - - smtp
+  -o smtp_tls_security_level=secure
+  -o smtp_tls_secure_cert_match=localhost
 filter unix - - n - - smtp
   -o smtp_send_xforward_command=yes
 cleanup unix n - n - 0 cleanup
@@ -126,6 +137,9 @@ class Postfix:
     # Hands all mail to a filter, with XFORWARD; nobody listens there but a test.
     filtered_port: int
     filter_port: int
+    # Where it sends what is for example.net (in clear) and example.org (by TLS);
+    # nobody listens there but a test.
+    relay_port: int
     log: Path
     user: Maildir
     other: Maildir
@@ -133,7 +147,7 @@ class Postfix:
 
 PORTS = (
     *("port", "tls_port", "auth_port", "gateway_port", "proxy_port"),
-    *("proxied_port", "filtered_port", "filter_port"),
+    *("proxied_port", "filtered_port", "filter_port", "relay_port"),
 )
 
 
@@ -153,6 +167,9 @@ def configure(
             gid=user.pw_gid,
             certificate=files.chain,
             sasl_path=sasl_path,
+            authority=files.authority,
+            host=HOST,
+            relay_port=ports["relay_port"],
         ),
         encoding="utf-8",
     )
@@ -186,7 +203,7 @@ def running_postfix(
     with running(command, root / "log" / "output") as process:
         log = root / "log" / "maillog"
         for name, port in ports.items():
-            if name != "filter_port":
+            if name not in {"filter_port", "relay_port"}:
                 wait_until_listening((HOST, port), process, log)
         yield Postfix(
             user=Maildir(root / "mail" / "user"),

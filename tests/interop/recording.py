@@ -26,9 +26,20 @@ class Records:
     def add(self, key: str, value: object) -> None:
         self._rows[key] = value
 
+    def note(self, peer: str, version: str, feature: str, word: str) -> None:
+        """Note one cell: what became of a feature with a peer."""
+        row = self._rows.setdefault(peer, {"version": version, "features": {}})
+        row["features"][feature] = word
+
     def write(self) -> None:
-        """Write them down if somebody asked for it."""
+        """Write them down, if asked for; a run of a part adds to the rest."""
         if os.environ.get(VARIABLE) and self._rows:
             RESULTS.mkdir(exist_ok=True)
-            text = json.dumps(self._rows, indent=1, ensure_ascii=False, sort_keys=True)
+            kept = json.loads(self._path.read_text()) if self._path.exists() else {}
+            for peer, row in self._rows.items():
+                former = kept.get(peer, {}).get("features", {})
+                if "features" in row:
+                    row["features"] = former | row["features"]
+                kept[peer] = row
+            text = json.dumps(kept, indent=1, ensure_ascii=False)
             self._path.write_text(text + "\n", encoding="utf-8")

@@ -38,7 +38,17 @@ class Sink:
         ``Rcpt-Args``.
         """
         path = poll(self._find_complete, "smtp-sink to write the message down")
-        dump = path.read_bytes()
+        return self._parse(path.read_bytes())
+
+    def pop_message(self) -> bytes:
+        """Return the content of a message not taken before: any of them."""
+        path = poll(self._find_complete, "smtp-sink to write a message down")
+        content = self._parse(path.read_bytes())[1]
+        path.unlink()
+        return content
+
+    @staticmethod
+    def _parse(dump: bytes) -> tuple[dict[str, list[str]], bytes]:
         facts: dict[str, list[str]] = {}
         while dump.startswith(b"X-"):
             line, _, dump = dump.partition(b"\n")

@@ -11,14 +11,7 @@ from smtpx.client.options import parse_url
 from smtpx.probe.bench import Bench, ProbeOptions
 from smtpx.probe.findings import Verdict
 from smtpx.probe.registry import CHECKS, Result, probe
-from tests.interop.peers import (
-    RECIPIENT,
-    Peer,
-    describe,
-    describe_dovecot,
-    running_aiosmtpd,
-    running_sink_peer,
-)
+from tests.interop.peers import RECIPIENT, Peer, open_peer
 from tests.interop.programs import HOST
 from tests.interop.recording import Records
 
@@ -65,29 +58,20 @@ def records() -> Iterator[Records]:
     found.write()
 
 
-@pytest.fixture(params=KNOWN)
-def peer(request: pytest.FixtureRequest, certificates: ServerFiles) -> Iterator[Peer]:
-    name = request.param
-    if name == "aiosmtpd":
-        with running_aiosmtpd(certificates) as it:
+@pytest.fixture
+def probed(request: pytest.FixtureRequest, certificates: ServerFiles) -> Iterator[Peer]:
+    """Run the server named, which may be ours."""
+    if request.param != "smtpx":
+        with open_peer(request.param, request, certificates) as it:
             yield it
-    elif name == "sink":
-        with running_sink_peer() as it:
-            yield it
-    elif name == "smtpx":
-        options = smtpx.ServerOptions(
-            hostname="smtpx.example", tls=certificates.server_context(), smtputf8=True
-        )
-        server = smtpx.Server(Own, f"{HOST}:0", options=options)
-        with server.run_in_thread():
-            url = f"smtp://{server.addresses[0]}"
-            yield Peer("smtpx", smtpx.__version__, bytes, url, starttls=url)
-    elif name == "dovecot":
-        yield describe_dovecot(request.getfixturevalue(name))
-    else:
-        names = {"exim": "Exim", "postfix": "Postfix", "opensmtpd": "OpenSMTPD"}
-        server = request.getfixturevalue(name)
-        yield describe(server, names.get(name, name))
+        return
+    options = smtpx.ServerOptions(
+        hostname="smtpx.example", tls=certificates.server_context(), smtputf8=True
+    )
+    server = smtpx.Server(Own, f"{HOST}:0", options=options)
+    with server.run_in_thread():
+        url = f"smtp://{server.addresses[0]}"
+        yield Peer("smtpx", smtpx.__version__, bytes, url, starttls=url)
 
 
 def as_record(results: list[Result]) -> dict[str, Any]:
@@ -107,14 +91,14 @@ def as_record(results: list[Result]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "probed"), [(one, one) for one in KNOWN], indirect=["probed"], ids=KNOWN
+)
 def test_probe(
-    peer: Peer,
-    records: Records,
-    certificates: ServerFiles,
-    request: pytest.FixtureRequest,
+    name: str, probed: Peer, records: Records, certificates: ServerFiles
 ) -> None:
     # With STARTTLS where there is any, though not required.
-    url = (peer.starttls or peer.url).replace("smtp+starttls:", "smtp:")
+    url = (probed.starttls or probed.url).replace("smtp+starttls:", "smtp:")
     options = ProbeOptions(
         recipient=RECIPIENT,
         hello_name="probe.example",
@@ -124,11 +108,10 @@ def test_probe(
     results = list(probe(Bench(parse_url(url), options)))
     assert [one.check for one in results] == list(CHECKS)
     unsafe = {one.check.name for one in results if one.verdict is Verdict.UNSAFE}
-    [parameter] = [name for name in KNOWN if f"[{name}]" in request.node.name]
-    records.add(peer.name, {"version": peer.version, "checks": as_record(results)})
-    assert unsafe <= KNOWN[parameter]
+    records.add(probed.name, {"version": probed.version, "checks": as_record(results)})
+    assert unsafe <= KNOWN[name]
     # A whole transaction was possible, or nothing was found out.
     verdicts = {one.check.name: one.verdict for one in results}
     assert verdicts["smuggling"] is not Verdict.LEFT_OUT
-    if parameter == "smtpx":
+    if name == "smtpx":
         assert max(v.rank for v in verdicts.values()) == Verdict.OK.rank

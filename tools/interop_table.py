@@ -1,0 +1,98 @@
+"""Write docs/reference/interoperability.md: what works with which mail software.
+
+The cells are those of the last recorded run of the interop suite, which needs the
+software: ``make interop-pages`` makes one. This tool needs the records only.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "tests" / "interop" / "results"
+PAGE = ROOT / "docs" / "reference" / "interoperability.md"
+
+HEAD = """\
+# Interoperability
+
+What works between smtpx and the mail software of others, found out by running it: each
+cell is a test of `tests/interop` with that program, on the loopback interface. Made by
+`tools/interop_table.py` from the record of a run (`make interop-pages`).
+
+A feature that a server does not offer is marked `-`: there the test asserts that the
+client refuses before it sends anything, or does without. Messages are compared octet
+for octet, and hold what software along the way likes to damage: dots, blanks at the
+ends of lines, lines of 998 octets, octets beyond ASCII.
+"""
+
+SENDING = """\
+## Our clients to their servers
+
+Each feature with `Client` (or `LMTPClient`) and with `AsyncClient`, over connections of
+their own. `AUTH` names the mechanisms that both have; each was used. A line of 5,000
+octets is only sent when `long_lines` is set: what the server makes of it then.
+"""
+
+RECEIVING = """\
+## Their servers to ours
+
+Our client hands a message to the server, which relays it to our server. What our server
+refuses has to come back to the sender (5xx) or be kept for another try (4xx), with our
+words in the log. None of them passes DSN parameters on, as our server does not offer
+DSN unless it is told to.
+"""
+
+MORE = """\
+## More
+
+The clients of others (smtplib, aiosmtplib, curl, swaks, msmtp, nodemailer, gsasl) send to
+our server in `test_senders.py` and `test_sasl.py`: in clear, by STARTTLS and by TLS from
+the start, with each mechanism that they have. haproxy stands in front of it in
+`test_proxies.py`, Postfix uses it as a content filter in `test_gateways.py`, and
+`test_bulk.py` sends by the thousand.
+"""
+
+Records = dict[str, dict[str, Any]]
+
+
+def read_records(name: str) -> Records:
+    """Return what was recorded: by peer."""
+    text = (RESULTS / f"{name}.json").read_text(encoding="utf-8")
+    found: Records = json.loads(text)
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def table(records: Records) -> str:
+    """Return a row a feature, a column a peer."""
+    features = dict.fromkeys(
+        feature for one in records.values() for feature in one["features"]
+    )
+    lines = [
+        ["", *(f"{name} {one['version']}" for name, one in records.items())],
+        ["---"] * (len(records) + 1),
+        *(
+            [feature, *(one["features"][feature] for one in records.values())]
+            for feature in features
+        ),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def interop_page() -> str:
+    """Return the page."""
+    return "\n".join(
+        (
+            HEAD,
+            SENDING,
+            table(read_records("sending")),
+            RECEIVING,
+            table(read_records("receiving")),
+            MORE,
+        )
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(interop_page(), encoding="utf-8")
