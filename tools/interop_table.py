@@ -40,16 +40,16 @@ RECEIVING = """\
 
 Our client hands a message to the server, which relays it to our server. What our server
 refuses has to come back to the sender (5xx) or be kept for another try (4xx), with our
-words in the log. None of them passes DSN parameters on, as our server does not offer
-DSN unless it is told to.
+words in the log. `undeclared` 8-bit content comes without `BODY=8BITMIME`. Postfix has
+no password here, as its SASL library is a package of its own.
 """
 
 MORE = """\
 ## More
 
-The clients of others (smtplib, aiosmtplib, curl, swaks, msmtp, nodemailer, gsasl) send to
-our server in `test_senders.py` and `test_sasl.py`: in clear, by STARTTLS and by TLS from
-the start, with each mechanism that they have. haproxy stands in front of it in
+The clients of others (smtplib, aiosmtplib, curl, swaks, msmtp, nodemailer, gsasl) send
+to our server in `test_senders.py` and `test_sasl.py`: in clear, by STARTTLS and by TLS
+from the start, with each mechanism that they have. haproxy stands in front of it in
 `test_proxies.py`, Postfix uses it as a content filter in `test_gateways.py`, and
 `test_bulk.py` sends by the thousand.
 """

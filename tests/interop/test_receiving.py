@@ -131,6 +131,7 @@ class Case:
         options = smtpx.ServerOptions(
             hostname="mx.example",
             smtputf8=True,
+            dsn=True,
             tls=self.files.server_context() if is_secured else None,
             wire_log=lambda _, line: self.arrivals.lines.append(line),
         )
@@ -246,10 +247,12 @@ async def notifications(case: Case) -> str:
         arrived = await case.passed_on(TRICKY, mail=mail, rcpt=rcpt)
     except smtpx.NotSupported:
         return NO
-    # Our server offers no DSN by itself, so nothing of it may come.
     options = arrived.envelope.recipients[0].options
-    assert options.original_recipient in {None, original}
-    return YES if options.original_recipient == original else "taken, not passed on"
+    assert options.notify == (smtpx.Notify.FAILURE,)
+    assert options.original_recipient == original
+    assert arrived.envelope.options.envelope_id == "QQ314159"
+    assert arrived.envelope.options.return_content is smtpx.ReturnContent.HDRS
+    return YES
 
 
 async def chunks(case: Case) -> str:
