@@ -124,14 +124,18 @@ class Case:
     files: ServerFiles
 
     def server(
-        self, *, kind: type[Receiver] = Receiver, is_secured: bool = False
+        self,
+        *,
+        kind: type[Receiver] = Receiver,
+        is_secured: bool = False,
+        dsn: bool = False,
     ) -> smtpx.Server:
         """Return our server where the relay sends to."""
         session = type("Session", (kind,), {"arrivals": self.arrivals})
         options = smtpx.ServerOptions(
             hostname="mx.example",
             smtputf8=True,
-            dsn=True,
+            dsn=dsn,
             tls=self.files.server_context() if is_secured else None,
             wire_log=lambda _, line: self.arrivals.lines.append(line),
         )
@@ -148,7 +152,7 @@ class Case:
     ) -> Arrived:
         """Hand a message over in clear, and return what comes of it."""
         recipient = f"{local_part}{next(_numbers)}@{CLEAR}"
-        async with self.server():
+        async with self.server(dsn=rcpt is not None):
             await self.relay.hand_over(
                 message, recipient, sender=sender, mail=mail, rcpt=rcpt
             )
