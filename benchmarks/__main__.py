@@ -16,6 +16,7 @@ PROGRAMS = (
     "framing",
     "soak",
     "instructions",
+    "inbox",
 )
 
 

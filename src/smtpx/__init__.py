@@ -79,6 +79,8 @@ if TYPE_CHECKING:
         TLSUnavailable,
         UnsafeOctets,
     )
+    from smtpx.inbox.mailbox import InboxCap
+    from smtpx.inbox.service import DevInbox, InboxOptions
     from smtpx.message.addresses import (
         Address,
         AddressParts,
@@ -273,6 +275,7 @@ __all__ = [
     "Delivery",
     "DeliveryAction",
     "DeliveryReport",
+    "DevInbox",
     "EmlSink",
     "Endpoints",
     "EnhancedCode",
@@ -291,6 +294,8 @@ __all__ = [
     "HelloRefused",
     "IPRevResult",
     "Identity",
+    "InboxCap",
+    "InboxOptions",
     "LMTPClient",
     "Limits",
     "LineTooLong",
@@ -577,6 +582,8 @@ _NAMES = {
         "RecordResolver",
         "ResolverOptions",
     ),
+    "smtpx.inbox.mailbox": ("InboxCap",),
+    "smtpx.inbox.service": ("DevInbox", "InboxOptions"),
     "smtpx.verify.spf": (
         "SPFResult",
         "check_spf",

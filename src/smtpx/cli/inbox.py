@@ -26,7 +26,7 @@ from smtpx.cli.server_options import (
     UVLOOP,
 )
 from smtpx.inbox.faults import parse_fault
-from smtpx.inbox.mailbox import DEFAULT_CAP, Cap
+from smtpx.inbox.mailbox import DEFAULT_CAP, InboxCap
 from smtpx.inbox.service import DevInbox, InboxOptions
 from smtpx.net.records import DNSRecordResolver, ResolverOptions
 from smtpx.sasl.registry import DEFAULT_SERVER_MECHANISMS
@@ -260,7 +260,7 @@ def _options(arguments: InboxArguments) -> InboxOptions:
             tls=arguments.tls,
             auth=arguments.auth,
             require_auth=arguments.require_auth,
-            cap=Cap(messages=arguments.max_messages, octets=arguments.max_octets),
+            cap=InboxCap(messages=arguments.max_messages, octets=arguments.max_octets),
             database=arguments.database,
             release_to=arguments.release_to,
             release_only=arguments.release_only,

@@ -50,7 +50,8 @@ _LOOP_HOPS: Final = 100
 
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _BARE_CR: Final = re.compile(rb"\r(?!\n)")
-_LONG_LINE: Final = re.compile(rb"[^\n]{%d}" % (_MAX_LINE_OCTETS + 2))
+# Tried at the begin of a line only: anywhere, it would take a thousand steps an octet.
+_LONG_LINE: Final = re.compile(rb"(?:\A|\n)[^\n]{%d}" % (_MAX_LINE_OCTETS + 2))
 _EIGHT_BIT: Final = re.compile(rb"[\x80-\xff]")
 _HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
 _ENCODED_WORD: Final = re.compile(rb"=\?[^?\s]{1,60}\?[BbQq]\?[^?\s]*\?=")

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from smtpx.inbox.messages import StoredMessage
     from smtpx.inbox.stores import Store
 
-__all__ = ["DEFAULT_CAP", "Cap", "Change", "Mailbox", "TooLarge"]
+__all__ = ["DEFAULT_CAP", "Change", "InboxCap", "Mailbox", "TooLarge"]
 
 Change: TypeAlias = Literal["message", "deleted", "read"]
 """What may happen to messages: some came, went, or were read (or not)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cap:
+class InboxCap:
     """How much an inbox holds before the oldest messages go.
 
     Attributes:
@@ -38,6 +38,9 @@ class Cap:
 
     Raises:
         ValueError: one is not positive.
+
+    >>> InboxCap(messages=500).octets
+    536870912
     """
 
     messages: int = 10_000
@@ -48,7 +51,7 @@ class Cap:
             raise ValueError("the cap of an inbox is at least 1 message and 1 octet")
 
 
-DEFAULT_CAP: Final = Cap()
+DEFAULT_CAP: Final = InboxCap()
 
 
 class TooLarge(Exception):
@@ -69,7 +72,7 @@ class Mailbox:
         unread: how many messages nobody looked at.
     """
 
-    def __init__(self, store: Store, cap: Cap = DEFAULT_CAP) -> None:
+    def __init__(self, store: Store, cap: InboxCap = DEFAULT_CAP) -> None:
         self.store = store
         self.cap = cap
         self.octets = 0

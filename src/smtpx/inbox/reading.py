@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smtpx.inbox.messages import StoredMessage
     from smtpx.inbox.search import Term
 
-__all__ = ["MAX_WAITING", "Busy", "Gone", "Page", "Reader"]
+__all__ = ["MAX_WAITING", "SEARCH_SECONDS", "Busy", "Gone", "Page", "Reader"]
 
 _ResultT = TypeVar("_ResultT")
 
@@ -62,14 +62,14 @@ class Reader:
 
     Args:
         mailbox: whose.
-        search_seconds: how long one search may take.
+        clock: tells how many seconds pass.
     """
 
     def __init__(
-        self, mailbox: Mailbox, *, search_seconds: float = SEARCH_SECONDS
+        self, mailbox: Mailbox, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._mailbox = mailbox
-        self._search_seconds = search_seconds
+        self._clock = clock
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="smtpx-inbox")
         self._waiting = 0
         self._cache = TextCache()
@@ -188,10 +188,10 @@ class Reader:
     def _search(
         self, messages: Sequence[StoredMessage], terms: Sequence[Term]
     ) -> list[StoredMessage]:
-        deadline = time.monotonic() + self._search_seconds
+        deadline = self._clock() + SEARCH_SECONDS
         found = []
         for message in messages:
-            if time.monotonic() > deadline:
+            if self._clock() > deadline:
                 raise Busy(
                     "the search took too long: the next one will be faster, or use "
                     "words such as from: or is:unread"

@@ -63,7 +63,8 @@ def host_name_of(host: str) -> str:
     ('localhost', '::1')
     """
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
+        name, bracket, _ = host[1:].partition("]")
+        return name.lower() if bracket else ""
     return host.partition(":")[0].rstrip(".").lower()
 
 

@@ -131,7 +131,7 @@ def _parse_term(negation: str, name: str, quoted: str, word: str) -> Term:
 
 def _parse_time(name: str, value: str) -> float:
     try:
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value.upper())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return moment.timestamp()

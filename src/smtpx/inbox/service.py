@@ -24,7 +24,7 @@ from smtpx.core.limits import DEFAULT_LIMITS
 from smtpx.inbox.dialogue import Recorder
 from smtpx.inbox.faults import FaultList
 from smtpx.inbox.live import LiveEvents
-from smtpx.inbox.mailbox import DEFAULT_CAP, Cap, Mailbox
+from smtpx.inbox.mailbox import DEFAULT_CAP, InboxCap, Mailbox
 from smtpx.inbox.reading import Reader
 from smtpx.inbox.receiving import (
     AuthenticatedSession,
@@ -106,7 +106,7 @@ class InboxOptions:
     tls: bool = False
     auth: bool = False
     require_auth: bool = False
-    cap: Cap = DEFAULT_CAP
+    cap: InboxCap = DEFAULT_CAP
     database: Path | None = None
     release_to: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     release_only: tuple[str, ...] = ()

@@ -39,16 +39,27 @@ MAX_BATCH: Final = 500
 _APPLICATION_ID: Final = 0x736D7078
 _VERSION: Final = 1
 
-_SCHEMA: Final = """
-CREATE TABLE message (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    is_read INTEGER NOT NULL,
-    facts TEXT NOT NULL,
-    dialogue TEXT NOT NULL,
-    content BLOB NOT NULL
-);
-"""
+# SQLite writes a row again as a whole: what never changes has a table of its own.
+_SCHEMA: Final = (
+    """
+    CREATE TABLE message (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        is_read INTEGER NOT NULL,
+        facts TEXT NOT NULL,
+        dialogue TEXT NOT NULL
+    )
+    """,
+    "CREATE TABLE content (number INTEGER PRIMARY KEY, octets BLOB NOT NULL)",
+)
+_DELETE_CONTENT: Final = (
+    "DELETE FROM content WHERE number = (SELECT number FROM message WHERE id = ?)"
+)
+_DELETE_MESSAGE: Final = "DELETE FROM message WHERE id = ?"
+_SELECT_CONTENT: Final = (
+    "SELECT octets FROM content JOIN message USING (number) WHERE id = ?"
+)
+_SELECT_DIALOGUE: Final = "SELECT dialogue FROM message WHERE id = ?"
 
 # Kept apart from the facts that never change.
 _OWN_COLUMNS: Final = {"id", "is_read", "notes"}
@@ -68,6 +79,8 @@ class SQLiteStore:
         self._path = path
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._is_over = False
         # Dialogues that grow, of messages that were written already.
         self._growing: dict[str, Dialogue] = {}
 
@@ -141,7 +154,9 @@ class SQLiteStore:
         """
         for id_ in ids:
             self._growing.pop(id_, None)
-        self._write("DELETE FROM message WHERE id = ?", [(id_,) for id_ in ids])
+        rows = [(id_,) for id_ in ids]
+        self._write(_DELETE_CONTENT, rows)
+        self._write(_DELETE_MESSAGE, rows)
 
     async def dialogue(self, id_: str) -> list[DialogueLine]:
         """Return the dialogue of a message; nothing if it is gone.
@@ -152,7 +167,7 @@ class SQLiteStore:
         growing = self._growing.get(id_)
         if growing is not None:
             return growing.lines()
-        job = self._submit(lambda db: _select(db, "dialogue", id_))
+        job = self._submit(lambda db: _select(db, _SELECT_DIALOGUE, id_))
         packed = await asyncio.wrap_future(job)
         if packed is None:
             return []
@@ -165,7 +180,7 @@ class SQLiteStore:
             id_: of the message.
         """
         content: bytes | None = self._submit(
-            lambda db: _select(db, "content", id_)
+            lambda db: _select(db, _SELECT_CONTENT, id_)
         ).result()
         return content
 
@@ -184,7 +199,11 @@ class SQLiteStore:
     ) -> Future[_ResultT]:
         """Have the thread do something; the future is done once it is committed."""
         done: Future[_ResultT] = Future()
-        self._jobs.put((work, done))
+        with self._lock:
+            if self._is_over:
+                done.set_exception(OSError(f"{self._path} is closed"))
+            else:
+                self._jobs.put((work, done))
         return done
 
     def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
@@ -206,6 +225,16 @@ class SQLiteStore:
                 pass
         finally:
             database.close()
+            self._end()
+
+    def _end(self) -> None:
+        """Tell whoever still waits, maybe in a thread, that nothing comes any more."""
+        with self._lock:
+            self._is_over = True
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is not None and job[1].set_running_or_notify_cancel():
+                job[1].set_exception(OSError(f"{self._path} is closed"))
 
     def _run_batch(self, database: sqlite3.Connection) -> bool:
         """Do what waits in one transaction; tell whether there may be more."""
@@ -271,7 +300,8 @@ def _check_form(database: sqlite3.Connection, path: Path) -> None:
     [(version,)] = database.execute("PRAGMA user_version").fetchall()
     [(tables,)] = database.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     if (application, version, tables) == (0, 0, 0):
-        database.execute(_SCHEMA)
+        for statement in _SCHEMA:
+            database.execute(statement)
         database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {_VERSION}")
     elif application != _APPLICATION_ID:
@@ -290,15 +320,14 @@ def _load(database: sqlite3.Connection) -> list[StoredMessage]:
 
 
 def _insert(database: sqlite3.Connection, row: tuple[str, str, str, bytes]) -> None:
-    database.execute(
-        "INSERT INTO message (id, is_read, facts, dialogue, content) "
-        "VALUES (?, 0, ?, ?, ?)",
-        row,
-    )
+    *facts, content = row
+    number = database.execute(
+        "INSERT INTO message (id, is_read, facts, dialogue) VALUES (?, 0, ?, ?)", facts
+    ).lastrowid
+    database.execute("INSERT INTO content VALUES (?, ?)", (number, content))
 
 
-def _select(database: sqlite3.Connection, column: str, id_: str) -> Any:  # noqa: ANN401 - of the column
-    query = f"SELECT {column} FROM message WHERE id = ?"  # noqa: S608 - ours
+def _select(database: sqlite3.Connection, query: str, id_: str) -> Any:  # noqa: ANN401 - of the column
     row = database.execute(query, (id_,)).fetchone()
     return None if row is None else row[0]
 

@@ -37,6 +37,7 @@ MAX_TEXT_CHARACTERS: Final = 1024 * 1024
 """Of the text of a message in JSON; the raw message has the rest."""
 
 _MAX_SUBJECT_CHARACTERS: Final = 998  # an unfolded line of a lawful length
+_MAX_NAME_CHARACTERS: Final = 320  # RFC 5321 section 4.5.3.1: 64, "@" and 255
 _SNIPPET_CHARACTERS: Final = 200
 _MAX_DEFECTS: Final = 200
 
@@ -221,4 +222,7 @@ def _addresses(found: tuple[Address, ...]) -> list[JSONObject]:
 
 
 def _address(one: Address) -> JSONObject:
-    return {"name": one.name, "address": one.address}
+    return {
+        "name": one.name[:_MAX_NAME_CHARACTERS],
+        "address": one.address[:_MAX_NAME_CHARACTERS],
+    }
