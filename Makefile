@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python -X dev -W error
 PYTEST := $(PY) -m pytest -o cache_dir=$(VENV)/pytest
 
-.PHONY: help setup demo test failed check lint fmt types cover interop extras interop-pages bench docs clean \
+.PHONY: help setup demo test failed check lint fmt types cover interop extras interop-pages browser bench docs clean \
   compiled test-compiled
 
 help:  ## say what there is to make
@@ -95,6 +95,9 @@ interop-pages: $(VENV)/.dev  ## a run against other mail software, and the pages
 
 extras: $(VENV)/.dev  ## each extra alone, in a virtual environment of its own
 	$(PYTEST) -m extras tests/extras
+
+browser: $(VENV)/.dev  ## look at the inbox's page with Chromium, which must be installed
+	$(PYTEST) -m browser tests/inbox/browser
 
 .PHONY: bench-client bench-latency bench-scale
 bench: $(VENV)/.dev  ## measure servers, side by side

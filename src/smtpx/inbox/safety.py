@@ -33,9 +33,10 @@ __all__ = ["API_CSP", "PAGE_CSP", "SafetyMiddleware", "host_name_of"]
 PAGE_CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-"""For the page: nothing but what we ship, and no frames around it."""
+"""For the page: nothing but what we ship, and no frames around it; and no text becomes
+markup or a script, even if a file of the page meant to."""
 
 API_CSP: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
 """For everything else: were it ever shown as a page, nothing would run."""

@@ -11,6 +11,7 @@ from starlette.routing import Mount
 
 from smtpx.inbox.actions import ActionAPI
 from smtpx.inbox.api import MessageAPI
+from smtpx.inbox.page import HtmlAPI, page_routes
 from smtpx.inbox.reading import Busy, Gone
 from smtpx.inbox.requests import APIError, refuse
 from smtpx.inbox.safety import SafetyMiddleware
@@ -33,7 +34,10 @@ def create_app(state: InboxState) -> ASGIApp:
     """
     messages, actions = MessageAPI(state).routes(), ActionAPI(state).routes()
     app = Starlette(
-        routes=[Mount("/api/v1", routes=[*messages, *actions])],
+        routes=[
+            Mount("/api/v1", routes=[*messages, *actions, *HtmlAPI(state).routes()]),
+            *page_routes(),
+        ],
         exception_handlers={
             APIError: refuse,
             Gone: _gone,
