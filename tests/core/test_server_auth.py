@@ -423,6 +423,17 @@ def test_no_secret_is_logged_or_told(
     assert b"C: " in told
 
 
+def test_a_word_after_auth_may_be_the_password() -> None:
+    """It looks like a verb, not like base64: by itself nothing tells what it is."""
+    log: list[str] = []
+    started = ready(AUTH, is_tls=True, log=log)
+    started.say(b"opensesam\r\n")
+    assert log[-2] == "C: opensesam"
+    started.say(b"AUTH PLAIN !!\r\nopensesame7\r\n")
+    told = "\n".join([*log, *map(repr, started.seen)])
+    assert "opensesame7" not in told
+
+
 def test_without_auth_lines_are_shown() -> None:
     # What is hidden always would be worth nothing for finding faults.
     log: list[str] = []

@@ -152,7 +152,7 @@ class Case:
     ) -> Arrived:
         """Hand a message over in clear, and return what comes of it."""
         recipient = f"{local_part}{next(_numbers)}@{CLEAR}"
-        async with self.server(dsn=rcpt is not None):
+        async with self.server(dsn=True):
             await self.relay.hand_over(
                 message, recipient, sender=sender, mail=mail, rcpt=rcpt
             )

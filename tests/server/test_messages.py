@@ -11,6 +11,8 @@ import pytest
 from smtpx.errors import MessageAborted, Refuse
 from smtpx.server.body import Body
 from smtpx.server.session import Session, Statuses
+from smtpx.wire.address import Mailbox
+from smtpx.wire.options import MailOptions
 from smtpx.wire.replies import Reply
 from tests.server.conftest import Run
 from tests.server.peers import (
@@ -303,6 +305,35 @@ def test_peer_that_reads_late_while_the_handler_waits_for_octets(run: Run) -> No
             async with serve(inbox, listener) as served:
                 await read_late(served, inbox)
                 assert inbox.messages == [b"x" * (CHUNKS + 1)]
+
+    run(scenario())
+
+
+def test_commands_behind_a_hook_make_the_client_wait(run: Run) -> None:
+    async def scenario() -> None:
+        gate = asyncio.Event()
+        begun = asyncio.Event()
+
+        class Slow(Session):
+            async def mail(
+                self, reverse_path: Mailbox | None, options: MailOptions
+            ) -> None:
+                begun.set()
+                await gate.wait()
+
+        with tight_listener() as listener:
+            async with serve(Slow, listener) as served:
+                peer = await served.connect(sock=tight_socket())
+                await peer.codes(1)
+                await peer.say(b"EHLO c.test\r\n", 1)
+                peer.send(b"MAIL FROM:<a@c.test>\r\n")
+                await begun.wait()
+                transport = cast("asyncio.Transport", peer.writer.transport)
+                peer.send(b"NOOP\r\n" * 2_000_000)
+                # Most of 12 MB stays with the client: nobody takes it in to wait here.
+                assert await settle(transport.get_write_buffer_size) > 6_000_000
+                transport.abort()
+                gate.set()
 
     run(scenario())
 

@@ -27,6 +27,7 @@ from smtpx.wire.octets import (
     encode_utf8_addr_xtext,
     encode_xtext,
     escape_octets,
+    has_line_control,
 )
 from smtpx.wire.options import (
     BodyType,
@@ -225,7 +226,21 @@ def decode_original_recipient(value: bytes | None) -> OriginalRecipient:
         raise BadParameter(f"bad ORCPT value: {escape_octets(octets)}")
     if type_name.lower() == "utf-8":
         return OriginalRecipient(type_name, decode_utf8_addr(address))
+    if type_name.lower() == "rfc822" and (text := _as_utf8(decode_xtext(address))):
+        # Postfix writes it so, and would return the message: 3.7 knows no other type.
+        return OriginalRecipient("utf-8", text)
     return OriginalRecipient(type_name, _decode_printable(address, "ORCPT"))
+
+
+def _as_utf8(octets: bytes) -> str | None:
+    """Return the text of an address that is not ASCII; None if it is none."""
+    if octets.isascii():
+        return None
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if has_line_control(text) else text
 
 
 def encode_original_recipient(
