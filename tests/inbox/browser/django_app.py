@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 import django
-from django.conf import settings
+from django import conf
 
 HTML = """{% autoescape on %}<!DOCTYPE html>
 <html><head><style>
@@ -33,7 +33,7 @@ at {{ site_name }}. If that was you, choose one now:</p>
 
 
 def configure(backend: str, host: str, port: int) -> None:
-    settings.configure(
+    conf.settings.configure(
         EMAIL_BACKEND=backend,
         EMAIL_HOST=host,
         EMAIL_PORT=port,
