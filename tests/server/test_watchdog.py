@@ -67,6 +67,29 @@ def test_nobody_sleeps_too_long_nor_much_too_short(
     run_timed(scenario())
 
 
+def test_there_is_one_timer_however_often_they_are_asked(
+    run_timed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that falls asleep again while it is woken sets no timer of its own."""
+    woken: list[float] = []
+    wake = Rounds._wake
+
+    def note(self: Rounds) -> None:
+        woken.append(now())
+        wake(self)
+
+    monkeypatch.setattr(Rounds, "_wake", note)
+
+    async def scenario() -> None:
+        asked = Asked(make_rounds(), 2)
+        asked.start()
+        await asyncio.sleep(1_600)
+        assert len(woken) == 10
+        asked.stop()
+
+    run_timed(scenario())
+
+
 def test_they_are_asked_again_and_again(run_timed: Run) -> None:
     async def scenario() -> None:
         asked = Asked(make_rounds(), 1)

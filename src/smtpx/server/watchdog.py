@@ -94,7 +94,8 @@ class Rounds:
         self._timer = self.loop.call_at(number * self._step, self._wake)
 
     def _wake(self) -> None:
-        self._timer = None
+        # The timer that fired stays noted until the end: else who falls asleep again
+        # meanwhile sets one more, and each of those one more the next time.
         now = self.loop.time() + _EARLY
         budget = _MAX_WOKEN
         for number in [each for each in self._asleep if each * self._step <= now]:
@@ -107,6 +108,7 @@ class Rounds:
                 self._timer = self.loop.call_soon(self._wake)
                 return
             del self._asleep[number]
+        self._timer = None
         if self._asleep:
             self._wait_for(min(self._asleep))
 
