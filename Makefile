@@ -124,3 +124,14 @@ docs: $(VENV)/.dev  ## write the generated pages again, and build the site in bu
 
 clean:  ## remove what is made
 	rm -rf $(VENV) .venv-compiled build dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache
+
+# Seconds for each of the 48 targets; `make fuzz SECONDS=600` is a night's work.
+SECONDS ?= 60
+TARGETS ?=
+
+.PHONY: fuzz fuzz-smoke
+fuzz: $(VENV)/.dev  ## fuzz every target in turn: SECONDS=60 for each, TARGETS=all
+	$(BIN)/python -m fuzz --seconds $(SECONDS) $(TARGETS)
+
+fuzz-smoke: $(VENV)/.dev  ## fuzz all targets in one process, for a minute
+	$(BIN)/python -m fuzz --seconds 60 together
