@@ -379,6 +379,12 @@ class Pump(PumpHooks):
             self._wakeup = None
             self._is_pumping = False
             self._drop()
+            self._end_if_lost()
+
+    def _end_if_lost(self) -> None:
+        """End the session after a pump that failed: nobody tells again of a loss."""
+        if self._is_lost:
+            self._loop.call_soon(self._take_turn)
 
     async def _pump_batches(self, work: Work | None) -> None:
         """Run the pump for the whole connection: on 3.11 a task a batch is dearer."""
@@ -416,11 +422,13 @@ class Pump(PumpHooks):
             self._flush()
         except asyncio.CancelledError:
             self._drop()
+            self._end_if_lost()
             raise
         except Exception as error:
             # Not a hook's fault, whose exceptions are caught around it.
             self._report("internal error; dropping the connection", error)
             self._drop()
+            self._end_if_lost()
         finally:
             self._is_pumping = False
         if self._is_read_paused:
