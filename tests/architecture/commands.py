@@ -67,7 +67,10 @@ def make_files(folder: Path) -> None:
 def _make(words: list[str], _files: set[str]) -> str:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    missing = [word for word in words if word not in targets]
+    targets |= set(re.findall(r"^([A-Z]+ )\?=", makefile, re.MULTILINE))
+    # A variable counts by its name.
+    names = [re.sub(r"^([A-Z]+)=.*", r"\1 ", word) for word in words]
+    missing = [name for name in names if name not in targets]
     return f"no target {missing}" if missing else ""
 
 
@@ -87,14 +90,19 @@ def _python(words: list[str], files: set[str]) -> str:
     if name == "-m" and rest[0] == "smtpx":
         return _smtpx(rest[1:], files)
     if name == "-m":
-        is_there = rest[0] == "venv" or (ROOT / rest[0] / "__main__.py").exists()
+        folder = ROOT.joinpath(*rest[0].split("."))
+        is_there = rest[0] == "venv" or (folder / "__main__.py").exists()
         return "" if is_there else f"no module {rest[0]}"
     return "" if name in files else f"no file {name}"
 
 
 def _pytest(words: list[str], files: set[str]) -> str:
+    words = re.sub(r"-m \w+", "", " ".join(words)).split()
     names = [word for word in words if not word.startswith("-")] or ["test_"]
-    has_tests = all(any(file.startswith(name) for file in files) for name in names)
+    has_tests = all(
+        any(file.startswith(name) for file in files) or (ROOT / name).exists()
+        for name in names
+    )
     return "" if has_tests else f"no file {names}"
 
 

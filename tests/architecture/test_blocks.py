@@ -87,6 +87,9 @@ def test_command_lines_are_right(
     ("line", "problem"),
     [
         ("make nonsense", "no target"),
+        ("make test NONSENSE=1", "no target"),
+        ("python -m tests.nonsense", "no module"),
+        ("pytest -m stress tests/nonsense", "no file"),
         ("pip install 'smtpx[nonsense]'", "no extra"),
         ("python nonsense.py", "no file"),
         ("python -m nonsense", "no module"),
