@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _BLOCK = re.compile(r"^```(\S[^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # "Save this as `inbox.py`:" and the like, in the paragraph above a program.
 _SAVED_AS = re.compile(r"[Ss]ave [^`]*`(\w+\.py)`")
-_LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
+_LINK = re.compile(r"\[[^\]]+\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 _SERVES = re.compile(r"serve_forever\(|\.run\((?!main)|run_workers\(")
 # The addresses that the pages use. A test takes free ports in their place.
 _ADDRESSES = ("127.0.0.1:2525", "127.0.0.1:2526")
