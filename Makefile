@@ -6,7 +6,9 @@ BIN    := $(VENV)/bin
 # Development mode and no tolerated warning: a forgotten await or an unclosed
 # socket fails the run.
 PY     := $(BIN)/python -X dev -W error
-PYTEST := $(PY) -m pytest -o cache_dir=$(VENV)/pytest
+# Which tests failed last; of each run its own where several run side by side.
+CACHE  ?= $(VENV)/pytest
+PYTEST := $(PY) -m pytest -o cache_dir=$(CACHE)
 
 .PHONY: help setup demo test failed check lint fmt types cover interop extras interop-pages browser bench docs clean \
   compiled test-compiled
@@ -98,6 +100,13 @@ extras: $(VENV)/.dev  ## each extra alone, in a virtual environment of its own
 
 browser: $(VENV)/.dev  ## look at the inbox's page with Chromium, which must be installed
 	$(PYTEST) -m browser tests/inbox/browser
+
+.PHONY: guard mutations
+guard: $(VENV)/.dev  ## count instructions a message, against peers and against before
+	$(BIN)/python -m benchmarks instructions
+
+mutations: $(VENV)/.dev  ## take each defence away, and see that a test notices
+	$(BIN)/python tools/mutations.py
 
 .PHONY: bench-client bench-latency bench-scale
 bench: $(VENV)/.dev  ## measure servers, side by side

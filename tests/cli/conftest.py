@@ -78,7 +78,8 @@ class KeepingSession(smtpx.Session):
         if self.envelope.recipients[0].mailbox.local_part == "spam":
             raise smtpx.Refuse(550, "5.7.1", "looks like spam")
         if self.envelope.recipients[0].mailbox.local_part == "vanish":
-            self.connection.close()
+            # It ends the session, too.
+            raise smtpx.Refuse(421, "4.3.2", "the server is shutting down")
         self.inbox.messages.append(
             Message(self.envelope, content, self.connection.user, self.connection.peer)
         )
