@@ -35,6 +35,7 @@ from benchmarks.processes import (
     free_port,
     python_program,
     start_sink,
+    stay_on_one_core,
     stop,
     wait_until_serving,
 )
@@ -161,7 +162,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer, smaller rounds")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--picture", type=Path, help="write an SVG")
+    parser.add_argument("--all-cores", action="store_true", help="do not stay on one")
     options = parser.parse_args(arguments)
+    if not options.all_cores:
+        stay_on_one_core()
     rounds, scale = (3, 0.3) if options.quick else (options.rounds, 1.0)
     figures = measure(rounds, scale)
     if options.picture is not None:

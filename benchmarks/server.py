@@ -45,6 +45,7 @@ from benchmarks.processes import (
     python_program,
     read_report,
     start_sink,
+    stay_on_one_core,
     stop,
     wait_until_serving,
 )
@@ -317,7 +318,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer, smaller rounds")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--picture", type=Path, help="write an SVG")
+    parser.add_argument("--all-cores", action="store_true", help="do not stay on one")
     options = parser.parse_args(arguments)
+    if not options.all_cores:
+        stay_on_one_core()
     rounds, scale = (3, 0.4) if options.quick else (options.rounds, 1.0)
     with tempfile.TemporaryDirectory() as directory:
         servers = candidates(Path(directory))
