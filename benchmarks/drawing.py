@@ -7,6 +7,7 @@ logarithmic axis, which are straight when cost grows with what it is drawn over.
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 # smtpx is drawn in the first colour, its peers in greys that recede.
 GREYS: Final = ("#8a8f98", "#b4b8bf", "#cfd2d6", "#6a6f78")
+
+_NOTE_CHARACTERS: Final = 120
 
 STYLE: Final = """\
 text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:#24292f}
@@ -103,7 +106,9 @@ def draw_bars(
     """
     left, width, bar, gap = 190, 820, 15, 22
     names = list(next(iter(groups.values())))
-    canvas = Canvas(width, 70 + len(groups) * (len(names) * (bar + 3) + gap) + 20)
+    notes = textwrap.wrap(note, _NOTE_CHARACTERS)
+    height = 70 + len(groups) * (len(names) * (bar + 3) + gap) + 16 * len(notes)
+    canvas = Canvas(width, height)
     canvas.text(16, 28, title, kind="title")
     colours = dict(zip((n for n in names if n.startswith(ours)), COLOURS, strict=False))
     greys = iter(GREYS * len(names))
@@ -113,7 +118,7 @@ def draw_bars(
         for group in groups.values()
         for value in group.values()
     ]
-    scale = (width - left - 150) / max(ratios)
+    scale = (width - left - 180) / max(ratios)
     y = 52.0
     for load, group in groups.items():
         canvas.text(16, y + 12, load)
@@ -125,7 +130,9 @@ def draw_bars(
             canvas.text(left + length + 6, y + 12, label, kind="small")
             y += bar + 3
         y += gap
-    canvas.text(16, y + 4, note, kind="small")
+    for line in notes:
+        canvas.text(16, y + 4, line, kind="small")
+        y += 16
     return canvas.svg(title)
 
 
