@@ -17,6 +17,7 @@ from tests.interop.programs import (
     UNPRIVILEGED_USER,
     find_program,
     free_port,
+    poll,
     running,
     wait_until_listening,
 )
@@ -205,6 +206,8 @@ def running_postfix(
         for name, port in ports.items():
             if name not in {"filter_port", "relay_port"}:
                 wait_until_listening((HOST, port), process, log)
+        # Postfix has somebody write it who is started with the first line.
+        poll(lambda: log.exists() or None, "the log of Postfix")
         yield Postfix(
             user=Maildir(root / "mail" / "user"),
             other=Maildir(root / "mail" / "other"),
