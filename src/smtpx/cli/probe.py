@@ -122,7 +122,7 @@ def probe(**values: Any) -> None:  # noqa: ANN401 - click's own
     arguments = ProbeArguments(**values)
     if arguments.url is None and not arguments.list_checks:
         raise click.UsageError("name a server, as smtp://HOST; --list shows the checks")
-    arguments.trust.check()
+    arguments.check_tls()
     Probing(arguments).run()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -13,7 +12,7 @@ import click
 from smtpx.app.sinks import printable
 from smtpx.cli.failures import ExitCode, Failure
 from smtpx.cli.screen import Screen, reply_text
-from smtpx.cli.tls_options import Trust
+from smtpx.cli.tls_options import TLSArguments
 from smtpx.client.options import Target, parse_url
 from smtpx.probe.bench import Bench, ProbeOptions
 from smtpx.probe.findings import Verdict
@@ -36,7 +35,7 @@ _WIDTH: Final = max(len(verdict) for verdict in Verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeArguments:
+class ProbeArguments(TLSArguments):
     """The command line of ``smtpx probe``, parsed."""
 
     url: str | None
@@ -47,12 +46,6 @@ class ProbeArguments:
     only: tuple[str, ...]
     skip: tuple[str, ...]
     list_checks: bool
-    # TLS
-    ca_file: Path | None
-    server_name: str | None
-    client_cert: Path | None
-    client_key: Path | None
-    insecure: bool
     # Connection
     hello_name: str
     timeout: float
@@ -61,17 +54,6 @@ class ProbeArguments:
     json: bool
     verbose: bool
     quiet: bool
-
-    @property
-    def trust(self) -> Trust:
-        """The part of it about certificates."""
-        return Trust(
-            ca_file=self.ca_file,
-            server_name=self.server_name,
-            client_cert=self.client_cert,
-            client_key=self.client_key,
-            insecure=self.insecure,
-        )
 
 
 class Probing:
@@ -123,7 +105,7 @@ class Probing:
                 recipient=arguments.recipient,
                 sender=arguments.sender,
                 hello_name=arguments.hello_name,
-                tls_context=arguments.trust.context(),
+                tls_context=arguments.tls_context(),
                 server_hostname=arguments.server_name,
                 timeout=arguments.timeout,
                 relay_check=arguments.relay_check,

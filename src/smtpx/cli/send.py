@@ -316,7 +316,7 @@ def _check(arguments: SendArguments) -> None:
         )
     if arguments.dry_run and arguments.check_recipients:
         raise click.UsageError("--dry-run asks no server: leave out one of the two")
-    arguments.trust.check()
+    arguments.check_tls()
 
 
 def _check_way(arguments: SendArguments) -> None:

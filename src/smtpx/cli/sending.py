@@ -23,7 +23,7 @@ from smtpx.cli.failures import ExitCode, Failure
 from smtpx.cli.report import JSONReport, Mail, Report, Summary
 from smtpx.cli.screen import Screen, can_ask
 from smtpx.cli.sources import MeteredFile, Source, built_source, find_sources
-from smtpx.cli.tls_options import Trust
+from smtpx.cli.tls_options import TLSArguments
 from smtpx.client.blocking import Client
 from smtpx.client.message import recipients_of, sender_of
 from smtpx.client.options import (
@@ -66,7 +66,7 @@ _SMTP_PORT: Final = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SendArguments:
+class SendArguments(TLSArguments):
     """The command line of ``smtpx send``, parsed."""
 
     files: tuple[str, ...]
@@ -91,13 +91,8 @@ class SendArguments:
     password_file: Path | None
     mechanisms: tuple[str, ...]
     allow_plaintext_auth: bool
-    # TLS
+    # TLS, beside what all have
     tls: str | None
-    ca_file: Path | None
-    server_name: str | None
-    client_cert: Path | None
-    client_key: Path | None
-    insecure: bool
     # MAIL and RCPT
     body_type: str | None
     size: int | None
@@ -124,17 +119,6 @@ class SendArguments:
     check_recipients: bool
     verbose: bool
     quiet: bool
-
-    @property
-    def trust(self) -> Trust:
-        """The part of it about certificates."""
-        return Trust(
-            ca_file=self.ca_file,
-            server_name=self.server_name,
-            client_cert=self.client_cert,
-            client_key=self.client_key,
-            insecure=self.insecure,
-        )
 
     @property
     def draft(self) -> Draft:
@@ -275,7 +259,7 @@ class Sending:
             timeouts = Timeouts(**dict.fromkeys(names, arguments.timeout))
         options = ClientOptions(
             tls=None if arguments.tls is None else TLSMode(arguments.tls),
-            tls_context=arguments.trust.context(),
+            tls_context=arguments.tls_context(),
             server_hostname=arguments.server_name,
             hello_name=arguments.hello_name,
             local_address=arguments.local_address,

@@ -15,7 +15,7 @@ from smtpx.net.tls import client_context
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["TLS_OPTIONS", "Trust"]
+__all__ = ["TLS_OPTIONS", "TLSArguments"]
 
 _tls = section("TLS")
 _existing = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -48,8 +48,8 @@ TLS_OPTIONS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """These options, parsed."""
+class TLSArguments:
+    """These options, parsed: what a command line has that takes them."""
 
     ca_file: Path | None
     server_name: str | None
@@ -57,7 +57,7 @@ class Trust:
     client_key: Path | None
     insecure: bool
 
-    def check(self) -> None:
+    def check_tls(self) -> None:
         """Refuse what contradicts itself.
 
         Raises:
@@ -68,7 +68,7 @@ class Trust:
         if self.insecure and (self.ca_file or self.server_name):
             raise click.UsageError("--insecure checks nothing: leave out the other one")
 
-    def context(self) -> ssl.SSLContext:
+    def tls_context(self) -> ssl.SSLContext:
         """Return what they say.
 
         Raises:
