@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from smtpx.errors import Refuse
@@ -85,7 +86,7 @@ class DroppingServer(Server):
                 guest.abort()
 
 
-class FaultySession(Session):
+class FaultySession(Session, ABC):
     """Takes everything, but for what should go wrong. Override ``take``.
 
     Args:
@@ -188,6 +189,7 @@ class FaultySession(Session):
         """
         return await body.read()
 
+    @abstractmethod
     async def take(self, content: bytes, recipients: list[Recipient]) -> Reply:
         """Keep the message, for those to whom nothing happened.
 
@@ -195,7 +197,6 @@ class FaultySession(Session):
             content: the message.
             recipients: who gets it.
         """
-        raise NotImplementedError
 
     async def undergo(self, stage: Stage, *names: str) -> None:
         """Have happen what should go wrong at a stage.
