@@ -29,6 +29,7 @@ from tests.core.machines import (
     singly,
 )
 from tests.core.test_server_machine import limited
+from tests.false_ends import FALSE_ENDS
 from tests.framing import oracle
 
 ACCEPT = dataclasses.replace(CONFIG, bare_newline=BareNewline.ACCEPT)
@@ -54,22 +55,6 @@ def aborted(started: Talk) -> list[str]:
 
 
 # --- DATA: only CRLF . CRLF ends it (PITFALLS section 1). ---
-
-FALSE_ENDS = [
-    b"\n.\n",
-    b"\n.\r\n",
-    b"\r\n.\n",
-    b"\r.\r",
-    b"\r.\r\n",
-    b"\r\n.\r",
-    b"\n.\r",
-    b"\r\r\n.\r\r\n",
-    b"\r\n.\r\r\n",
-    b"\r\n\x00.\r\n",
-    b"\r\n.\x00\r\n",
-    b"\r\n..\r\n",
-    b"\r\n. \r\n",
-]
 
 
 @pytest.mark.parametrize("false_end", FALSE_ENDS)

@@ -17,6 +17,7 @@ from smtpx.wire.framing import (
     encode_message,
     normalize_message,
 )
+from tests.false_ends import FALSE_ENDS
 from tests.framing import oracle
 
 if TYPE_CHECKING:
@@ -148,25 +149,9 @@ def test_any_input_in_any_segmentation(
 
 # --- ends that are none --------------------------------------------------------------
 
-FAKE_ENDS = [
-    b"\n.\n",
-    b"\n.\r\n",
-    b"\r\n.\n",
-    b"\r.\r",
-    b"\r.\r\n",
-    b"\r\n.\r",
-    b"\n.\r",
-    b"\r\r\n.\r\r\n",
-    b"\r\n.\r\r\n",
-    b"\r\n\x00.\r\n",
-    b"\r\n.\x00\r\n",
-    b"\r\n..\r\n",
-    b"\r\n. \r\n",
-]
-
 
 @policies
-@pytest.mark.parametrize("fake", FAKE_ENDS)
+@pytest.mark.parametrize("fake", FALSE_ENDS)
 @pytest.mark.parametrize("before", [b"x", b"", b"x\r\n"])
 def test_fake_ends(policy: BareNewline, fake: bytes, before: bytes) -> None:
     data = before + fake + EVIL + b"y\r\n.\r\n"

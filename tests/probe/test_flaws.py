@@ -18,6 +18,7 @@ from smtpx.probe.messages import SMUGGLERS
 from smtpx.probe.registry import CHECKS
 from smtpx.probe.transport import judge_mechanisms
 from smtpx.wire.octets import escape_octets
+from tests.false_ends import FALSE_ENDS
 from tests.probe.flawed_server import HOST, Kind
 
 if TYPE_CHECKING:
@@ -325,3 +326,7 @@ def test_every_check_says_what_it_is() -> None:
     assert len({check.name for check in CHECKS}) == len(CHECKS)
     for check in CHECKS:
         assert all(dataclasses.astuple(check)[:3]), check
+
+
+def test_probe_tries_all_that_was_ever_taken_for_an_end() -> None:
+    assert set(SMUGGLERS) == set(FALSE_ENDS)

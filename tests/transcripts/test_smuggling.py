@@ -11,22 +11,8 @@ import pytest
 from smtpx.testing.drivers import Certificates, play
 from smtpx.testing.steps import escape
 from smtpx.testing.transcripts import parse_transcript
+from tests.false_ends import FALSE_ENDS
 
-FALSE_ENDS = [
-    b"\n.\n",
-    b"\n.\r\n",
-    b"\r\n.\n",
-    b"\r.\r",
-    b"\r.\r\n",
-    b"\r\n.\r",
-    b"\n.\r",
-    b"\r\r\n.\r\r\n",
-    b"\r\n.\r\r\n",
-    b"\r\n\x00.\r\n",
-    b"\r\n.\x00\r\n",
-    b"\r\n..\r\n",
-    b"\r\n. \r\n",
-]
 COMMANDS = (
     b"MAIL FROM:<evil@client.test>\r\nRCPT TO:<victim@mx.test>\r\nDATA\r\nevil\r\n"
 )

@@ -1,0 +1,19 @@
+"""What is no end of a message, and was taken for one (CVE-2023-51764 and others)."""
+
+from __future__ import annotations
+
+FALSE_ENDS = (
+    b"\n.\n",
+    b"\n.\r\n",
+    b"\r\n.\n",
+    b"\r.\r",
+    b"\r.\r\n",
+    b"\r\n.\r",
+    b"\n.\r",
+    b"\r\r\n.\r\r\n",
+    b"\r\n.\r\r\n",
+    b"\r\n\x00.\r\n",
+    b"\r\n.\x00\r\n",
+    b"\r\n..\r\n",
+    b"\r\n. \r\n",
+)
