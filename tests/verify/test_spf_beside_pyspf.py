@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     Answer = tuple[tuple[str, str], object]
 
-# By the name of the case: ours, theirs, and why both may be. The suite of openspf.org
-# allows either wherever they differ.
+# By the name of the case: what ours may be, theirs, and why both may be. The suite of
+# openspf.org allows either wherever they differ.
 DIFFERENCES = {
     # Two records that are identical. Ours come through a real DNS server, which keeps
     # one of them; those of pyspf come from a list.
-    "multispf1": ("fail", "permerror"),
+    "multispf1": ({"fail"}, "permerror"),
     # A domain that cannot be: section 4.8 lets the mechanism not match, or be an error.
-    "invalid-domain-empty-label": ("permerror", "fail"),
-    "invalid-domain-long": ("permerror", "fail"),
+    "invalid-domain-empty-label": ({"permerror"}, "fail"),
+    "invalid-domain-long": ({"permerror"}, "fail"),
     # More than ten names for an address (section 4.6.4): the rest is not looked at, and
-    # which ten come first depends on the order of the answer.
-    "ptr-limit": ("pass", "neutral"),
+    # which ten come first depends on the order of the answer: dnspython keeps a set.
+    "ptr-limit": ({"pass", "neutral"}, "neutral"),
 }
 
 
@@ -77,5 +77,7 @@ async def test_both_agree(
     if expected is None:
         assert ours.result == theirs
     else:
-        assert (ours.result, theirs) == expected
-        assert set(expected) <= set(case["result"])
+        allowed, their_result = expected
+        assert ours.result in allowed
+        assert theirs == their_result
+        assert {*allowed, their_result} <= set(case["result"])
