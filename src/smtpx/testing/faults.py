@@ -6,13 +6,23 @@ import asyncio
 import fnmatch
 import random
 import threading
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, get_args
+from collections.abc import Callable
+from typing import (
+    TYPE_CHECKING,
+    Final,
+    Literal,
+    Self,
+    TypeAlias,
+    TypedDict,
+    Unpack,
+    get_args,
+)
 
 from smtpx.errors import Refuse
 from smtpx.testing.inbox import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
     "MAX_DELAY_SECONDS",
@@ -20,6 +30,7 @@ __all__ = [
     "Delay",
     "Drop",
     "Fault",
+    "FaultTerms",
     "Faults",
     "Hold",
     "Refusal",
@@ -49,11 +60,10 @@ MAX_DELAY_SECONDS: Final = 3_600.0
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 
-class Fault:
-    """Something that goes wrong.
+class FaultTerms(TypedDict, total=False):
+    """For whom something goes wrong, and how often.
 
-    Args:
-        stage: where.
+    Attributes:
         matching: for whom, with the wildcards of `fnmatch`, in any case: the client's
             IP address at ``connect``, the name that it gives at ``hello``, and at
             ``start_tls`` the one it gave; the user at ``auth``, the sender at
@@ -63,6 +73,23 @@ class Fault:
         probability: that it happens when it could, over 0 and up to 1.
         chance: returns a number from 0 to 1, as `random.random` does; a test may give
             the numbers that it wants.
+    """
+
+    matching: str
+    times: int | None
+    probability: float
+    chance: Callable[[], float]
+
+
+class Fault:
+    """Something that goes wrong.
+
+    Args:
+        stage: where.
+        matching: for whom: see `FaultTerms`, and so for the others.
+        times: how often.
+        probability: that it happens.
+        chance: how that is decided.
 
     Attributes:
         hits: how often it happened.
@@ -134,33 +161,20 @@ class Delay(Fault):
         stage: where.
         seconds: how long it waits, over 0 and up to an hour.
         then: what happens afterwards; it is asked for nothing, and counts nothing.
-        matching: for whom.
-        times: how often.
-        probability: that it happens.
-        chance: as for `Fault`.
+        terms: for whom, and how often: see `FaultTerms`.
 
     Raises:
         ValueError: no such time.
     """
 
-    def __init__(  # noqa: PLR0913 - all but the first three are those of a fault
+    def __init__(
         self,
         stage: Stage,
         seconds: float,
         then: Fault | None = None,
-        *,
-        matching: str = "*",
-        times: int | None = None,
-        probability: float = 1.0,
-        chance: Callable[[], float] = random.random,
+        **terms: Unpack[FaultTerms],
     ) -> None:
-        super().__init__(
-            stage,
-            matching=matching,
-            times=times,
-            probability=probability,
-            chance=chance,
-        )
+        super().__init__(stage, **terms)
         if not 0 < seconds <= MAX_DELAY_SECONDS:
             raise ValueError(
                 f"a delay is over 0 and up to {MAX_DELAY_SECONDS:g} seconds, not "
@@ -186,29 +200,13 @@ class Refusal(Fault):
     Args:
         stage: where.
         reply: a code from 400 to 599, or a `Refuse` with all that is said.
-        matching: for whom.
-        times: how often.
-        probability: that it happens.
-        chance: as for `Fault`.
+        terms: for whom, and how often: see `FaultTerms`.
     """
 
     def __init__(
-        self,
-        stage: Stage,
-        reply: int | Refuse,
-        *,
-        matching: str = "*",
-        times: int | None = None,
-        probability: float = 1.0,
-        chance: Callable[[], float] = random.random,
+        self, stage: Stage, reply: int | Refuse, **terms: Unpack[FaultTerms]
     ) -> None:
-        super().__init__(
-            stage,
-            matching=matching,
-            times=times,
-            probability=probability,
-            chance=chance,
-        )
+        super().__init__(stage, **terms)
         if isinstance(reply, int):
             reply = Refuse(reply, None, "refused, as the test says")
         self.reply = reply
@@ -247,10 +245,8 @@ class Hold(Fault):
     manager it lets go at the end of the block.
     """
 
-    def __init__(
-        self, stage: Stage, *, matching: str = "*", times: int | None = None
-    ) -> None:
-        super().__init__(stage, matching=matching, times=times)
+    def __init__(self, stage: Stage, **terms: Unpack[FaultTerms]) -> None:
+        super().__init__(stage, **terms)
         self._changed = threading.Condition()
         self._is_released = False
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
