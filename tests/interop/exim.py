@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.interop.jail import USERS, Jail, substitute
+from tests.interop.jail import PORTS, USERS, Jail, JailedServer, substitute
 from tests.interop.maildir import Maildir
 from tests.interop.names import PASSWORD, USER
 from tests.interop.programs import HOST, free_port, running, wait_until_listening
@@ -115,25 +114,8 @@ cram:
 """
 
 
-@dataclass(frozen=True)
-class Exim:
+class Exim(JailedServer):
     """An Exim that is running."""
-
-    port: int
-    # TLS from the first octet.
-    tls_port: int
-    # Takes mail only from those who have authenticated.
-    auth_port: int
-    # Where it sends what is for example.net (never by TLS) and example.org (by TLS
-    # and with AUTH only); nobody listens there but a test.
-    relay_port: int
-    version: str
-    log: Path
-    user: Maildir
-    other: Maildir
-
-
-PORTS = ("port", "tls_port", "auth_port", "relay_port")
 
 
 def configure(jail: Jail, files: ServerFiles, ports: dict[str, int]) -> None:

@@ -14,9 +14,11 @@ import re
 import shutil
 import stat
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.interop.maildir import Maildir
 from tests.interop.programs import find_program
 
 if TYPE_CHECKING:
@@ -125,3 +127,24 @@ def substitute(template: str, values: Mapping[str, str]) -> str:
     Servers use each of the signs that Python has for this.
     """
     return re.sub(r"@(\w+)@", lambda match: values[match[1]], template)
+
+
+@dataclass(frozen=True)
+class JailedServer:
+    """A server that is running in a jail."""
+
+    port: int
+    # TLS from the first octet.
+    tls_port: int
+    # Takes mail only from those who have authenticated, by TLS where it has it so.
+    auth_port: int
+    # Where it sends what is for example.net (never by TLS) and example.org (by TLS
+    # and with AUTH only); nobody listens there but a test.
+    relay_port: int
+    version: str
+    log: Path
+    user: Maildir
+    other: Maildir
+
+
+PORTS = ("port", "tls_port", "auth_port", "relay_port")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.interop.jail import ROOT, USERS, Jail, substitute
+from tests.interop.jail import PORTS, ROOT, USERS, Jail, JailedServer, substitute
 from tests.interop.maildir import Maildir
 from tests.interop.names import PASSWORD, USER
 from tests.interop.programs import (
@@ -56,25 +55,8 @@ match from any for domain "example.org" action "relay_tls"
 """
 
 
-@dataclass(frozen=True)
-class OpenSMTPD:
+class OpenSMTPD(JailedServer):
     """An OpenSMTPD that is running."""
-
-    port: int
-    # TLS from the first octet.
-    tls_port: int
-    # Takes mail only from those who have authenticated, and by TLS.
-    auth_port: int
-    # Where it sends what is for example.net (never by TLS) and example.org (by TLS
-    # and with AUTH only); nobody listens there but a test.
-    relay_port: int
-    version: str
-    log: Path
-    user: Maildir
-    other: Maildir
-
-
-PORTS = ("port", "tls_port", "auth_port", "relay_port")
 
 
 def configure(jail: Jail, files: ServerFiles, ports: dict[str, int]) -> None:
