@@ -22,8 +22,9 @@ Ts = TypeVarTuple("Ts")
 
 __all__ = ["Stuck", "VirtualLoop"]
 
-# A world of a few sessions takes some thousands of turns.
-_MAX_TURNS: Final = 300_000
+# A world of a few sessions takes some thousands of turns, and half a million when large
+# messages go through pieces of an octet.
+_MAX_TURNS: Final = 5_000_000
 
 
 class Stuck(BaseException):
