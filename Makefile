@@ -108,12 +108,17 @@ guard: $(VENV)/.dev  ## count instructions a message, against peers and against 
 mutations: $(VENV)/.dev  ## take each defence away, and see that a test notices
 	$(BIN)/python tools/mutations.py
 
-.PHONY: bench-client bench-latency bench-scale
-bench: $(VENV)/.dev  ## measure servers, side by side
-	$(BIN)/python -m benchmarks server
+.PHONY: peers bench-client bench-latency bench-scale
+peers: $(VENV)/.dev  ## install what the benchmarks compare with
+	benchmarks/install-peers $(BIN)/python
 
-bench-client: $(VENV)/.dev  ## measure clients, side by side
-	$(BIN)/python -m benchmarks client
+# SHAPES=all measures TLS, LMTP, BDAT and workers too.
+SHAPES ?= main
+bench: peers  ## measure servers, side by side; SHAPES=all for all kinds of load
+	$(BIN)/python -m benchmarks server --shapes $(SHAPES)
+
+bench-client: peers  ## measure clients, side by side; SHAPES=all
+	$(BIN)/python -m benchmarks client --shapes $(SHAPES)
 
 bench-latency: $(VENV)/.dev  ## measure clients over a slow line
 	$(BIN)/python -m benchmarks latency

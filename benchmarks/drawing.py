@@ -97,7 +97,7 @@ def draw_bars(
 
     Args:
         title: stands above.
-        groups: figures by candidate, by load; the first candidate is 1.
+        groups: figures by candidate, by load; the first candidate of each is 1.
         ours: how the names of candidates begin that are drawn in colour.
         note: stands below, in small print.
 
@@ -105,9 +105,10 @@ def draw_bars(
         An SVG document.
     """
     left, width, bar, gap = 190, 820, 15, 22
-    names = list(next(iter(groups.values())))
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
     notes = textwrap.wrap(note, _NOTE_CHARACTERS)
-    height = 70 + len(groups) * (len(names) * (bar + 3) + gap) + 16 * len(notes)
+    bars = sum(map(len, groups.values()))
+    height = 70 + bars * (bar + 3) + len(groups) * gap + 16 * len(notes)
     canvas = Canvas(width, height)
     canvas.text(16, 28, title, kind="title")
     colours = dict(zip((n for n in names if n.startswith(ours)), COLOURS, strict=False))

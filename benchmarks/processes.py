@@ -10,8 +10,12 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[1]
@@ -80,9 +84,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def start_sink(port: int) -> list[str]:
+def start_sink(port: int, *flags: str) -> list[str]:
     """Return the command for ``smtp-sink`` on `port`."""
-    command = [find_postfix_tool("smtp-sink")]
+    command = [find_postfix_tool("smtp-sink"), *flags]
     if os.geteuid() == 0:
         # It refuses to run as root.
         command += ["-u", "nobody"]
@@ -110,27 +114,66 @@ def read_report(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     return report
 
 
-def build_go_server(directory: Path) -> Path | None:
-    """Build the go-smtp server from Debian's source packages.
+def output_of(command: Sequence[str]) -> str:
+    """Return what a program prints; a question mark when it fails."""
+    with contextlib.suppress(OSError):
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    return "?"
+
+
+@dataclass(frozen=True)
+class GoProgram:
+    """go-smtp, as a server and as a client.
+
+    Attributes:
+        path: the program; see benchmarks/gosmtp/main.go.
+        version: of go-smtp and of Go.
+        has_chunking: Debian's 0.12.1 is from before go-smtp had BDAT.
+    """
+
+    path: Path
+    version: str
+    has_chunking: bool
+
+
+def build_go_program(directory: Path, checkout: Path | None = None) -> GoProgram | None:
+    """Build it from Debian's source packages, or from the sources of a later go-smtp.
 
     Returns:
         The program in `directory`; None without Go or without the sources.
     """
-    sources = Path("/usr/share/gocode")
+    debian = Path("/usr/share/gocode")
+    package = "src/github.com/emersion/go-smtp"
     go = shutil.which("go")
-    if go is None or not (sources / "src/github.com/emersion/go-smtp").is_dir():
+    if go is None or not (checkout or debian / package).is_dir():
         return None
+    paths = [debian]
+    if checkout is None:
+        query = ["dpkg-query", "-W", "-f", "${Version}"]
+        version = output_of([*query, "golang-github-emersion-go-smtp-dev"])
+    else:
+        (directory / package).parent.mkdir(parents=True)
+        (directory / package).symlink_to(checkout.resolve())
+        paths.insert(0, directory)
+        version = output_of(["git", "-C", str(checkout), "describe", "--always"])
     program = directory / "gosmtp"
-    environment = {
-        **os.environ,
-        "GO111MODULE": "off",
-        "GOPATH": str(sources),
-        "GOCACHE": str(directory / "cache"),
-    }
     subprocess.run(
-        [go, "build", "-o", str(program), "."],
+        [
+            *(go, "build", "-o", str(program)),
+            *(["-tags", "later"] if checkout else []),
+            ".",
+        ],
         check=True,
         cwd=ROOT / "benchmarks" / "gosmtp",
-        env=environment,
+        env={
+            **os.environ,
+            "GO111MODULE": "off",
+            "GOPATH": os.pathsep.join(map(str, paths)),
+        },
     )
-    return program
+    go_version = output_of([go, "env", "GOVERSION"]).removeprefix("go")
+    return GoProgram(
+        program, f"go-smtp {version}, Go {go_version}", checkout is not None
+    )

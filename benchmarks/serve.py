@@ -2,7 +2,8 @@
 
 Each reads every message and counts messages and octets. The port is printed as
 one line of JSON at the beginning, the counts as another one at the end, so that
-the measuring program knows that nothing was lost.
+the measuring program knows that nothing was lost. Of several workers, each prints its
+own counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import argparse
 import asyncio
 import json
 import signal
+import ssl
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -20,11 +23,14 @@ from benchmarks.measure import say
 from benchmarks.processes import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from aiosmtpd.smtp import Envelope, Session
 
-    Serve = Callable[["Counts", Callable[[int], Awaitable[None]]], Awaitable[None]]
+    import smtpx
+
+    # Takes counts, and what to do when it serves; some take a `way`, or `is_large`.
+    Serve = Callable[..., Awaitable[None]]
 
 # Beyond every limit of a server that nobody has told otherwise; for benchmarks.scale.
 MANY = 1_000_000
@@ -38,11 +44,37 @@ class Counts:
     octets: int = 0
 
 
+@dataclass(frozen=True)
+class Way:
+    """How to serve.
+
+    Attributes:
+        name: ``smtp``, ``lmtp``, ``starttls`` or ``tls``.
+        certificate: for the latter two, a file with chain and key.
+    """
+
+    name: str = "smtp"
+    certificate: str | None = None
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """Made of the certificate."""
+        if self.certificate is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.certificate)
+        return context
+
+
+PLAIN = Way()
+
+
 async def serve_aiosmtpd(
-    counts: Counts, ready: Callable[[int], Awaitable[None]]
+    counts: Counts, ready: Callable[[int], Awaitable[None]], *, way: Way = PLAIN
 ) -> None:
     """Serve with aiosmtpd, and a handler that looks at the message."""
-    from aiosmtpd.smtp import SMTP  # noqa: PLC0415 - only what is measured is loaded
+    from aiosmtpd.lmtp import LMTP  # noqa: PLC0415 - only what is measured is loaded
+    from aiosmtpd.smtp import SMTP  # noqa: PLC0415
 
     class Handler:
         async def handle_DATA(
@@ -50,11 +82,21 @@ async def serve_aiosmtpd(
         ) -> str:
             counts.messages += 1
             counts.octets += len(envelope.original_content or b"")
-            return "250 2.0.0 OK"
+            # By LMTP it is the handler who says it to each recipient.
+            replies = len(envelope.rcpt_tos) if way.name == "lmtp" else 1
+            return "\r\n".join(["250 2.0.0 OK"] * replies)
 
+    context = way.context
+    is_implicit = way.name == "tls"
+    protocol = partial(
+        LMTP if way.name == "lmtp" else SMTP,
+        Handler(),
+        hostname="bench.example",
+        tls_context=None if is_implicit else context,
+    )
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: SMTP(Handler(), hostname="bench.example"), HOST, 0, backlog=1000
+        protocol, HOST, 0, backlog=1000, ssl=context if is_implicit else None
     )
     async with server:
         await ready(server.sockets[0].getsockname()[1])
@@ -80,8 +122,22 @@ async def serve_smtpx(
     ready: Callable[[int], Awaitable[None]],
     *,
     is_large: bool = False,
+    way: Way = PLAIN,
 ) -> None:
     """Serve with smtpx: an ordinary session, and every check on."""
+    address = f"{HOST}:0"
+    async with make_smtpx(counts, address, is_large=is_large, way=way) as server:
+        await ready(int(server.addresses[0].rpartition(":")[2]))
+
+
+def make_smtpx(
+    counts: Counts,
+    listeners: str | Sequence[smtpx.Listener],
+    *,
+    is_large: bool = False,
+    way: Way = PLAIN,
+) -> smtpx.Server:
+    """Make the server."""
     import smtpx  # noqa: PLC0415 - only what is measured is loaded
 
     class Inbox(smtpx.Session):
@@ -103,12 +159,43 @@ async def serve_smtpx(
             counts.octets += octets
             return None
 
-    options = smtpx.ServerOptions(hostname="bench.example")
+    options = smtpx.ServerOptions(
+        hostname="bench.example",
+        lmtp=way.name == "lmtp",
+        tls=way.context,
+        implicit_tls=way.name == "tls",
+    )
     if is_large:
         limits = smtpx.Limits(max_message_octets=None, max_recipients=MANY)
         options = replace(options, limits=limits, max_connections=MANY)
-    async with smtpx.Server(Inbox, f"{HOST}:0", options=options) as server:
-        await ready(int(server.addresses[0].rpartition(":")[2]))
+    return smtpx.Server(Inbox, listeners, options=options)
+
+
+@asynccontextmanager
+async def make_worker(
+    listeners: Sequence[smtpx.Listener],
+) -> AsyncIterator[smtpx.Server]:
+    """Make the server of one of several processes, which tells what it received."""
+    counts = Counts()
+    async with make_smtpx(counts, listeners) as server:
+        yield server
+    say(json.dumps(asdict(counts)))
+
+
+def serve_with_workers(workers: int, loop: str) -> None:
+    """Serve with several processes until SIGTERM."""
+    import smtpx  # noqa: PLC0415 - only what is measured is loaded
+
+    def tell(addresses: tuple[str, ...]) -> None:
+        say(json.dumps({"port": int(addresses[0].rpartition(":")[2])}))
+
+    smtpx.run_workers(
+        make_worker,
+        f"{HOST}:0",
+        workers=workers,
+        uvloop=loop == "uvloop",
+        serving=tell,
+    )
 
 
 SERVERS: dict[str, Serve] = {
@@ -119,7 +206,10 @@ SERVERS: dict[str, Serve] = {
 }
 
 
-async def serve(name: str, counts: Counts) -> None:
+WAYS = ("smtp", "lmtp", "starttls", "tls")
+
+
+async def serve(name: str, counts: Counts, way: Way) -> None:
     """Serve until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -128,7 +218,9 @@ async def serve(name: str, counts: Counts) -> None:
         say(json.dumps({"port": port}))
         await stop.wait()
 
-    await SERVERS[name](counts, ready)
+    # One that knows a single way need not be told.
+    serve_so = SERVERS[name] if way == PLAIN else partial(SERVERS[name], way=way)
+    await serve_so(counts, ready)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -136,10 +228,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("server", choices=list(SERVERS))
     parser.add_argument("--loop", choices=list(EVENT_LOOPS), default="asyncio")
+    parser.add_argument("--way", choices=WAYS, default="smtp")
+    parser.add_argument("--certificate", help="chain and key, for TLS: a file")
+    parser.add_argument("--workers", type=int, help="processes; of smtpx only")
     options = parser.parse_args(arguments)
+    if options.workers is not None:
+        serve_with_workers(options.workers, options.loop)
+        return
     counts = Counts()
+    way = Way(options.way, options.certificate)
     with asyncio.Runner(loop_factory=EVENT_LOOPS[options.loop]) as runner:
-        runner.run(serve(options.server, counts))
+        runner.run(serve(options.server, counts, way))
     say(json.dumps(asdict(counts)))
 
 
