@@ -26,6 +26,7 @@ class Serving:
 
     process: subprocess.Popen[str]
     addresses: list[str]
+    kinds: list[str]
 
     @property
     def host_and_port(self) -> tuple[str, int]:
@@ -65,11 +66,12 @@ def serving(
         watchdog = threading.Timer(SECONDS, process.kill)
         watchdog.start()
         try:
-            it = Serving(process, [])
+            it = Serving(process, [], [])
             for _ in range(count):
                 match = re.fullmatch(r"listening on (\S+) \((.*)\)", it.line())
                 assert match, it.process.communicate()
                 it.addresses.append(match[1])
+                it.kinds.append(match[2])
             yield it
         finally:
             watchdog.cancel()

@@ -331,7 +331,7 @@ def test_a_socket_of_systemd(tmp_path: Path, scheme: str) -> None:
             text=True,
             env=os.environ | {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "in"},
         ) as process:
-            it = Serving(process, [f"127.0.0.1:{port}"])
+            it = Serving(process, [f"127.0.0.1:{port}"], ["SMTP"])
             # Who connects before it listens waits.
             send("-s", it.addresses[0], *PEOPLE, "--body", "x")
             assert it.line() == f"listening on 127.0.0.1:{port} (SMTP)"

@@ -66,12 +66,17 @@ REGISTRY: Final = DEFAULT_REGISTRY.with_extension(
 
 
 def make_config(
-    *, is_lmtp: bool, limits: Limits, gateway: frozenset[str] = frozenset()
+    *,
+    is_lmtp: bool,
+    limits: Limits,
+    gateway: frozenset[str] = frozenset(),
+    takes_both: bool = False,
 ) -> ServerConfig:
     """Switch everything on; XCLIENT and XFORWARD for who is a gateway."""
     config = ServerConfig(
         hostname="mx.test",
-        is_lmtp=is_lmtp,
+        is_lmtp=is_lmtp and not takes_both,
+        takes_lmtp_too=takes_both,
         limits=limits,
         # Who may speak for others is told apart, by `ServerConfig.for_gateway`.
         extensions=REGISTRY.keywords - {"XCLIENT", "XFORWARD"},
@@ -211,7 +216,7 @@ class Judged:
             self._answer_question(event.question, decision)
             return
         table = _TABLES.get(type(event), _VERDICTS)
-        if isinstance(event, events.MessageComplete) and self.config.is_lmtp:
+        if isinstance(event, events.MessageComplete) and self.machine.is_lmtp:
             self._set_statuses(decision)
         self.machine.answer(table[decision % len(table)])
 

@@ -131,15 +131,23 @@ COMMANDS: Final = st.one_of(
 class Conversations(RuleBasedStateMachine):
     """A client that tries everything, and a server that decides by a list."""
 
-    @initialize(is_lmtp=st.booleans(), limits=LIMITS, decisions=DECISIONS)
-    def begin(self, is_lmtp: bool, limits: Limits, decisions: list[int]) -> None:
-        self.config = make_config(is_lmtp=is_lmtp, limits=limits)
+    @initialize(
+        is_lmtp=st.booleans(),
+        takes_both=st.booleans(),
+        limits=LIMITS,
+        decisions=DECISIONS,
+    )
+    def begin(
+        self, is_lmtp: bool, takes_both: bool, limits: Limits, decisions: list[int]
+    ) -> None:
+        self.is_lmtp = is_lmtp
+        self.config = make_config(is_lmtp=is_lmtp, limits=limits, takes_both=takes_both)
         self.decisions = decisions
         self.connect()
 
     def connect(self) -> None:
         self.server = Judged(config=self.config, decisions=self.decisions)
-        self.client = ClientMachine(is_lmtp=self.config.is_lmtp, registry=REGISTRY)
+        self.client = ClientMachine(is_lmtp=self.is_lmtp, registry=REGISTRY)
         self.heard = 0
         self.sent: list[Command] = []
         self.content: list[bytes] = []
@@ -209,7 +217,7 @@ class Conversations(RuleBasedStateMachine):
     @rule()
     def hello(self) -> None:
         lhlo, ehlo = commands.Lhlo("c.test"), commands.Ehlo("c.test")
-        self.command(lhlo if self.config.is_lmtp else ehlo, [])
+        self.command(lhlo if self.is_lmtp else ehlo, [])
 
     @rule(command=COMMANDS, sizes=SIZES)
     def command(self, command: Command, sizes: list[int]) -> None:
@@ -342,7 +350,7 @@ class Conversations(RuleBasedStateMachine):
         """What the client holds for delivered, the server has as a message."""
         self.server.end()
         assert self.server.machine.state is ServerState.CLOSED
-        if not self.config.is_lmtp:
+        if not self.is_lmtp:
             assert self.acknowledged <= len(self.server.messages)
 
 

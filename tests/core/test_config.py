@@ -184,6 +184,14 @@ def test_auth_may_need_tls_whatever_it_shows(
     assert names == (offered if is_tls else ())
 
 
+@pytest.mark.parametrize("is_lmtp", [False, True])
+def test_lmtp_is_made_once(is_lmtp: bool) -> None:
+    config = ServerConfig(hostname="mx.test", is_lmtp=is_lmtp, requires_auth=True)
+    assert config.as_lmtp is config.as_lmtp
+    assert (config.as_lmtp is config) is is_lmtp
+    assert config.as_lmtp == dataclasses.replace(config, is_lmtp=True)
+
+
 @pytest.mark.parametrize("is_all", [True, False])
 def test_a_network_in_which_nobody_listens(is_all: bool) -> None:
     config = ServerConfig(

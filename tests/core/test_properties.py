@@ -149,16 +149,24 @@ class ServerSessions(RuleBasedStateMachine):
     """Writes a session, and knows for each step how many replies it must get."""
 
     @initialize(
-        is_lmtp=st.booleans(), limits=LIMITS, gateway=GATEWAYS, decisions=DECISIONS
+        is_lmtp=st.booleans(),
+        takes_both=st.booleans(),
+        limits=LIMITS,
+        gateway=GATEWAYS,
+        decisions=DECISIONS,
     )
     def begin(
         self,
         is_lmtp: bool,
+        takes_both: bool,
         limits: Limits,
         gateway: frozenset[str],
         decisions: list[int],
     ) -> None:
-        self.config = make_config(is_lmtp=is_lmtp, limits=limits, gateway=gateway)
+        self.config = make_config(
+            is_lmtp=is_lmtp, limits=limits, gateway=gateway, takes_both=takes_both
+        )
+        self.is_lmtp = is_lmtp  # where it takes both: what was said last, or will be
         self.gateway = gateway
         self.decisions = decisions
         self.connect()
@@ -214,7 +222,9 @@ class ServerSessions(RuleBasedStateMachine):
     def hello(self, verb: str, sizes: list[int]) -> None:
         for code in self.say(wire(f"{verb} client.test"), sizes):
             if code == 250:
-                assert (verb == "LHLO") == self.config.is_lmtp
+                if self.has_hello or not self.config.takes_lmtp_too:
+                    assert (verb == "LHLO") == self.is_lmtp
+                self.is_lmtp = verb == "LHLO"
                 self.forget_transaction()
                 self.has_hello = True
             else:
@@ -223,7 +233,7 @@ class ServerSessions(RuleBasedStateMachine):
     def go_on(self, sizes: list[int]) -> None:
         """Say what leads further."""
         if not self.has_hello:
-            self.hello("LHLO" if self.config.is_lmtp else "EHLO", sizes)
+            self.hello("LHLO" if self.is_lmtp else "EHLO", sizes)
         elif not self.has_mail:
             self.mail("<a@c.test>", [], sizes)
         elif not self.chunks_begun:
@@ -305,7 +315,7 @@ class ServerSessions(RuleBasedStateMachine):
     def right_command(self, which: int, sizes: list[int]) -> None:
         """Say what is right somewhere, if not here."""
         steps: tuple[Callable[[], None], ...] = (
-            lambda: self.hello("LHLO" if self.config.is_lmtp else "EHLO", sizes),
+            lambda: self.hello("LHLO" if self.is_lmtp else "EHLO", sizes),
             lambda: self.mail("<a@c.test>", [], sizes),
             lambda: self.rcpt("<b@mx.test>", [], sizes),
             lambda: self.data([b"evil"], b"", sizes),
@@ -372,7 +382,7 @@ class ServerSessions(RuleBasedStateMachine):
     def end_message(self, octets: bytes, sizes: list[int], *, may_end: bool) -> None:
         before = self.delivered
         self.may_end = may_end
-        count = self.recipients if self.config.is_lmtp and self.recipients else 1
+        count = self.recipients if self.is_lmtp and self.recipients else 1
         codes = self.say(octets, sizes, count)
         self.may_end = False
         if any(200 <= code < 300 for code in codes):
@@ -598,6 +608,7 @@ def starts_and_ends(seen: list[object]) -> None:
 
 @given(
     is_lmtp=st.booleans(),
+    takes_both=st.booleans(),
     limits=LIMITS,
     gateway=GATEWAYS,
     decisions=DECISIONS,
@@ -608,6 +619,7 @@ def starts_and_ends(seen: list[object]) -> None:
 @settings(max_examples=300)
 def test_any_octets(
     is_lmtp: bool,
+    takes_both: bool,
     limits: Limits,
     gateway: frozenset[str],
     decisions: list[int],
@@ -615,7 +627,9 @@ def test_any_octets(
     pieces: list[bytes],
     sizes: list[int],
 ) -> None:
-    config = make_config(is_lmtp=is_lmtp, limits=limits, gateway=gateway)
+    config = make_config(
+        is_lmtp=is_lmtp, limits=limits, gateway=gateway, takes_both=takes_both
+    )
     if is_lmtp:
         opening = opening.replace(b"EHLO", b"LHLO")
     octets = opening + b"".join(pieces)
@@ -628,6 +642,6 @@ def test_any_octets(
         assert session.is_closed
         starts_and_ends(session.seen)
         assert (session.sent, session.seen) == (whole.sent, whole.seen)
-    if not is_lmtp:
+    if not (is_lmtp or takes_both):
         # One reply a line at the most, the greeting, and one to what is no line.
         assert len(replies_of(whole.sent)) <= octets.count(b"\n") + 2

@@ -23,7 +23,7 @@ from smtpx.core.states import (
 from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.wire import replies
 from smtpx.wire.commands import parse_raw
-from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension
+from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension, Offer
 from smtpx.wire.replies import Reply
 from tests.core.machines import (
     CONFIG,
@@ -270,6 +270,48 @@ def test_hello_of_the_other_protocol(config: ServerConfig, line: bytes) -> None:
     assert started.say(line).startswith(b"500 5.5.1 ")
     assert started.machine.hello_name is None
     assert started.codes(b"HELO c\r\n") == [500 if config.is_lmtp else 250]
+
+
+BOTH = dataclasses.replace(CONFIG, takes_lmtp_too=True)
+
+
+@pytest.mark.parametrize(("first", "is_lmtp"), [(b"EHLO", False), (b"LHLO", True)])
+def test_the_first_hello_decides_where_both_are_taken(
+    first: bytes, is_lmtp: bool
+) -> None:
+    started = talk(BOTH)
+    assert started.sent == b"220 mx.test ESMTP LMTP smtpx\r\n"
+    assert not started.machine.is_lmtp
+    assert started.codes(first + b" c.test\r\n") == [250]
+    assert started.machine.is_lmtp is is_lmtp
+    other = b"EHLO" if is_lmtp else b"LHLO"
+    assert started.codes(other + b" other.test\r\n") == [503]
+    assert started.machine.is_lmtp is is_lmtp
+    assert started.machine.hello_name == "c.test"
+
+
+def test_lmtp_in_place_of_smtp_stays_so_where_both_are_taken() -> None:
+    started = talk(dataclasses.replace(LMTP, takes_lmtp_too=True))
+    assert started.sent == b"220 mx.test LMTP smtpx\r\n"
+    assert started.say(b"EHLO c\r\n").startswith(b"500 5.5.1 this is LMTP")
+    assert started.codes(b"LHLO c\r\n") == [250]
+
+
+def test_what_is_offered_is_that_of_the_protocol_spoken() -> None:
+    def advertise(offer: Offer) -> str | None:
+        return "" if offer.is_lmtp else None
+
+    verbs = (parse_raw("XLAST"),)
+    row = Extension("X-LAST-HOP", "a test", verbs=verbs, advertise=advertise)
+    registry = DEFAULT_REGISTRY.with_extension(row)
+    started = talk(dataclasses.replace(BOTH, registry=registry))
+    assert b"X-LAST-HOP" in started.say(b"LHLO c\r\n")
+    assert started.say(b"XLAST\r\n").startswith(b"502 5.5.1 ")
+    assert isinstance(started.seen[-1], events.CommandReceived)
+    started = talk(dataclasses.replace(BOTH, registry=registry))
+    assert b"X-LAST-HOP" not in started.say(b"EHLO c\r\n")
+    assert started.codes(b"XLAST\r\n") == [502]
+    assert isinstance(started.seen[-1], events.CommandRefused)
 
 
 def test_text_of_ehlo() -> None:

@@ -45,7 +45,8 @@ def test_it_takes_mail_and_shows_it() -> None:
             send(it.addresses[0])
         info = httpx2.get(f"{page}api/v1/info").json()
         assert info["smtp"] == [f"smtp://{it.addresses[0]}"]
-        assert info["lmtp"] == [f"lmtp://{it.addresses[1]}"]
+        assert info["lmtp"] == [f"lmtp://{address}" for address in it.addresses]
+        assert it.kinds == ["SMTP and LMTP", "LMTP"]
         assert (info["messages"], info["cap"]["messages"]) == (2, 2)
         it.stop()
 

@@ -29,7 +29,7 @@ def lines(octets: int) -> bytes:
 def test_lmtp_has_a_reply_for_each_recipient(run: Callable[..., Running]) -> None:
     fault = Refusal("data", 452, matching="full@*")
     running = run(lmtp=("127.0.0.1:0",), faults=(fault,))
-    [url] = running.inbox.lmtp_urls
+    _, url = running.inbox.lmtp_urls
     with smtpx.LMTPClient(url) as client:
         result = client.send(
             MAIL % (b"hi", b"hello"),
@@ -46,9 +46,49 @@ def test_lmtp_has_a_reply_for_each_recipient(run: Callable[..., Running]) -> Non
     assert len(queued) == 2
 
 
+def test_one_port_takes_smtp_and_lmtp(run: Callable[..., Running]) -> None:
+    running = run(faults=(Refusal("data", 452, matching="full@*"),))
+    [smtp], [lmtp] = running.inbox.smtp_urls, running.inbox.lmtp_urls
+    assert lmtp == smtp.replace("smtp://", "lmtp://")
+    with smtpx.Client(smtp) as client:
+        sent = client.send(
+            MAIL % (b"hi", b"by SMTP"),
+            sender="",
+            recipients=["bob@x.test", "eve@x.test"],
+        )
+        assert sent.reply is not None
+    with smtpx.LMTPClient(lmtp) as last_hop:
+        result = last_hop.send(
+            MAIL % (b"hi", b"by LMTP"),
+            sender="",
+            recipients=["bob@x.test", "full@x.test", "eve@x.test"],
+        )
+    assert [one.is_accepted for one in result.recipients] == [True, False, True]
+    found = [running.get(f"/message/{row['id']}") for row in running.rows()]
+    assert [message["protocol"] for message in found] == ["LMTP", "ESMTP"]
+    assert [len(message["recipients"]) for message in found] == [2, 2]
+
+
+def test_lmtp_on_a_unix_socket_too(run: Callable[..., Running], tmp_path: Path) -> None:
+    running = run(smtp=(f"unix:{tmp_path}/inbox.sock",))
+    [url] = running.inbox.lmtp_urls
+    assert url.startswith("lmtp+unix://")
+    with smtpx.LMTPClient(url) as client:
+        client.send(b"\r\n", sender="", recipients=["a@x.test"])
+    assert len(running.rows()) == 1
+
+
+def test_port_25_is_for_smtp_alone() -> None:
+    # A server would refuse to take LMTP there. Nothing is bound before the start.
+    for address in ("127.0.0.1:25", "[::1]:25", ":25"):
+        DevInbox(InboxOptions(smtp=(address,), web=None))
+    with pytest.raises(ValueError, match="not be used on port 25"):
+        DevInbox(InboxOptions(lmtp=("127.0.0.1:25",), web=None))
+
+
 def test_all_refused_in_lmtp_keeps_nothing(run: Callable[..., Running]) -> None:
     running = run(lmtp=("127.0.0.1:0",), faults=(Refusal("data", 452),))
-    [url] = running.inbox.lmtp_urls
+    _, url = running.inbox.lmtp_urls
     with smtpx.LMTPClient(url) as client, pytest.raises(smtpx.SendError):
         client.send(b"\r\n", sender="", recipients=["a@x.test", "b@x.test"])
     assert running.rows() == []

@@ -150,7 +150,8 @@ class Served:
 
     async def ready(self, tls: ssl.SSLContext | None = None) -> Peer:
         peer = await self.greeted(tls)
-        verb = b"LHLO" if self.server.options.lmtp else b"EHLO"
+        options = self.server.options
+        verb = b"LHLO" if options.lmtp or options.lmtp_too else b"EHLO"
         assert await peer.say(verb + b" c.test\r\n") == [250]
         return peer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -390,9 +390,10 @@ THREE = b"MAIL FROM:<>\r\n" + b"".join(
 )
 
 
+@pytest.mark.parametrize("option", ["lmtp", "lmtp_too"])
 @pytest.mark.parametrize("begin", [b"DATA\r\nhi\r\n.\r\n", b"BDAT 4 LAST\r\nhi\r\n"])
 def test_lmtp_first_status_is_sent_before_the_second_is_known(
-    run: Run, begin: bytes
+    run: Run, begin: bytes, option: str
 ) -> None:
     async def scenario() -> None:
         gate = asyncio.Event()
@@ -406,7 +407,8 @@ def test_lmtp_first_status_is_sent_before_the_second_is_known(
                 statuses.set(second, Reply(452, None, "second"))
                 return Reply(550, None, "others")
 
-        async with serve(Local, lmtp=True) as served:
+        options: dict[str, Any] = {option: True}
+        async with serve(Local, **options) as served:
             peer = await served.ready()
             peer.send(THREE + begin)
             codes = [250] * 4 + ([354] if begin.startswith(b"DATA") else [])
@@ -459,6 +461,42 @@ def test_lmtp_hook_that_fails_after_some_statuses(run: Run, count: int) -> None:
             peer.send(THREE + b"DATA\r\nhi\r\n.\r\nNOOP\r\n")
             codes = await peer.codes(9)
             assert codes[5:] == [250] * count + [451] * (3 - count) + [250]
+
+    run(scenario())
+
+
+def test_a_session_is_of_the_protocol_that_its_client_speaks(run: Run) -> None:
+    class Both(Session):
+        async def hello(self, name: str) -> Reply | None:
+            # Until it is granted, nothing is decided.
+            said.append(self.connection.is_lmtp)
+            return Reply(550) if name == "bad.test" else None
+
+        async def data(self, body: Body) -> Reply | None:
+            said.append(self.connection.protocol)
+            return Reply(250, None, "once")
+
+        async def lmtp_data(self, body: Body, statuses: Statuses) -> Reply | None:
+            said.append(self.connection.protocol)
+            return Reply(250, None, "each")
+
+    said: list[object] = []
+
+    async def scenario() -> None:
+        content = b"DATA\r\nhi\r\n.\r\nNOOP\r\n"
+        async with serve(Both, lmtp_too=True) as served:
+            peer = await served.connect()
+            greetings = b"EHLO bad.test\r\nLHLO bad.test\r\nLHLO c.test\r\n"
+            peer.send(greetings + THREE + content)
+            codes = [220, 550, 550, *[250] * 5, 354, *[250] * 4]
+            assert await peer.codes(len(codes)) == codes
+            assert said == [False, False, False, "LMTP"]
+            said.clear()
+            peer = await served.connect()
+            peer.send(b"EHLO c.test\r\n" + THREE + content)
+            codes = [220, *[250] * 5, 354, 250, 250]
+            assert await peer.codes(len(codes)) == codes
+            assert said == [False, "ESMTP"]
 
     run(scenario())
 

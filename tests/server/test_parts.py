@@ -240,7 +240,7 @@ def test_no_tls() -> None:
 # --- Session and its facts. ---
 
 
-def info() -> ConnectionInfo:
+def info(*, is_lmtp: bool = False) -> ConnectionInfo:
     return ConnectionInfo(
         id="1",
         hostname="mx.test",
@@ -248,7 +248,7 @@ def info() -> ConnectionInfo:
         peer_host="192.0.2.1",
         local="192.0.2.7:25",
         started_at=datetime.now(UTC),
-        is_lmtp=False,
+        is_lmtp=is_lmtp,
         is_local=False,
         close=lambda _reply: None,
     )
@@ -277,8 +277,7 @@ def test_protocol_names(
     is_utf8: bool,
     name: str,
 ) -> None:
-    facts = info()
-    facts.is_lmtp = is_lmtp
+    facts = info(is_lmtp=is_lmtp)
     facts.is_extended = is_extended
     facts.tls = object() if is_tls else None  # type: ignore[assignment]
     facts.identity = Identity("tim", "", "PLAIN") if is_auth else None

@@ -82,6 +82,54 @@ def test_options_are_those_of_the_server_where_nothing_else_is_said() -> None:
     assert changed.auth_secret == options.auth_secret
 
 
+class OnPort25(socket.socket):
+    """As if systemd, which may do that, had bound it."""
+
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", 25
+
+
+@pytest.mark.parametrize("server", [{}, {"lmtp": True}, {"lmtp_too": True}])
+@pytest.mark.parametrize("here", [{}, {"lmtp": True}, {"lmtp_too": True}])
+def test_lmtp_is_never_on_port_25(
+    server: dict[str, bool], here: dict[str, bool]
+) -> None:
+    # RFC 2033 section 5.
+    options = ServerOptions(**server)  # type: ignore[arg-type]
+    with OnPort25() as handed_over, socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        address: str | socket.socket
+        for address in ("127.0.0.1:25", "[::1]:25", ":25", handed_over):
+            listener = Listener(address, **here)  # type: ignore[arg-type]
+            if server or here:
+                with pytest.raises(ValueError, match="not be used on port 25"):
+                    listener.options_here(options)
+            else:
+                assert listener.options_here(options) is options
+        for address in ("127.0.0.1:24", "127.0.0.1:2525", "unix:/run/25", other):
+            listener = Listener(address, **here)  # type: ignore[arg-type]
+            found = listener.options_here(options)
+            wanted = here or server
+            assert {"lmtp": found.lmtp, "lmtp_too": found.lmtp_too} == {
+                "lmtp": wanted.get("lmtp", False),
+                "lmtp_too": wanted.get("lmtp_too", False),
+            }
+
+
+def test_smtp_alone_can_be_asked_for() -> None:
+    for options in (ServerOptions(lmtp=True), ServerOptions(lmtp_too=True)):
+        listener = Listener(":25", lmtp=False, lmtp_too=False)
+        found = listener.options_here(options)
+        assert (found.lmtp, found.lmtp_too) == (False, False)
+
+
+def test_lmtp_is_in_place_of_smtp_or_beside_it() -> None:
+    with pytest.raises(ValueError, match="choose one"):
+        ServerOptions(lmtp=True, lmtp_too=True)
+    with pytest.raises(ValueError, match="choose one"):
+        Listener(":24", lmtp=True, lmtp_too=True).options_here(ServerOptions())
+
+
 @pytest.mark.parametrize(
     ("address", "options", "text"),
     [

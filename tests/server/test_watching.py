@@ -264,7 +264,8 @@ def test_every_command_with_a_hook(run: Run) -> None:
 # --- LMTP. ---
 
 
-def test_statuses_of_lmtp(run: Run) -> None:
+@pytest.mark.parametrize("option", ["lmtp", "lmtp_too"])
+def test_statuses_of_lmtp(run: Run, option: str) -> None:
     class Store(Session):
         async def lmtp_data(self, body: Body, statuses: Statuses) -> Reply | None:
             await body.read()
@@ -281,7 +282,7 @@ def test_statuses_of_lmtp(run: Run) -> None:
             + b"DATA\r\nhi\r\n.\r\n"
             + QUIT,
             11,
-            lmtp=True,
+            **{option: True},
         )
         assert codes[-4:] == [250, 552, 451, 221]
         message = sink.one(MessageEvent)
@@ -296,7 +297,9 @@ def test_statuses_of_lmtp(run: Run) -> None:
         assert message.is_accepted
         assert message.reply.code == 451
         assert sink.one(ClosedEvent).messages == 1
-        assert sink.one(ConnectedEvent).is_lmtp
+        # Where both are taken, only the greeting tells.
+        assert sink.one(ConnectedEvent).is_lmtp is (option == "lmtp")
+        assert sink.one(HelloEvent).verb == "LHLO"
 
     run(scenario())
 

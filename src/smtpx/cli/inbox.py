@@ -69,10 +69,10 @@ _OPTIONS: Final = [
         multiple=True,
         default=InboxOptions().smtp,
         show_default=True,
-        help="Take mail by SMTP; repeat it for more.",
+        help="Take mail by SMTP, and by LMTP from who says LHLO; repeat it for more.",
     ),
     _listen(
-        "--lmtp", metavar="ADDRESS", multiple=True, help="Take mail by LMTP as well."
+        "--lmtp", metavar="ADDRESS", multiple=True, help="Take mail by LMTP alone."
     ),
     _listen(
         "--web",

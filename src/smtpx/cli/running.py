@@ -158,6 +158,7 @@ def announce(listening: Iterable[tuple[str, Listener]]) -> None:
     """
     for address, listener in listening:
         name = "LMTP" if listener.lmtp else "SMTP"
+        name = "SMTP and LMTP" if listener.lmtp_too else name
         tls = " with STARTTLS" if listener.require_tls else ""
         tls = " with TLS" if listener.implicit_tls else tls
         click.echo(f"listening on {address} ({name}{tls})")

@@ -35,6 +35,9 @@ class ServerConfig:
     Attributes:
         hostname: what the server calls itself in its greeting and in EHLO.
         is_lmtp: speak LMTP (RFC 2033) in place of SMTP.
+        takes_lmtp_too: LHLO as the first greeting makes LMTP of a session that begins
+            as SMTP. By default each refuses the greeting of the other, which is how a
+            wrong configuration is found (RFC 2033 section 4.1).
         limits: what a client may use.
         bare_newline: what to do with a bare CR or LF in a message.
         lenient_paths: take a path without brackets or with a space before it.
@@ -56,6 +59,7 @@ class ServerConfig:
 
     hostname: str
     is_lmtp: bool = False
+    takes_lmtp_too: bool = False
     limits: Limits = DEFAULT_LIMITS
     bare_newline: BareNewline = BareNewline.REFUSE
     lenient_paths: bool = False
@@ -176,6 +180,11 @@ class ServerConfig:
         return min(most) - len(b"\r\n"), max(most)
 
     @cached_property
+    def as_lmtp(self) -> ServerConfig:
+        """The settings for a session that is LMTP."""
+        return self if self.is_lmtp else replace(self, is_lmtp=True)
+
+    @cached_property
     def without_tls(self) -> ServerConfig:
         """The settings for a client of a network in which nobody listens."""
         return replace(
@@ -193,6 +202,9 @@ class ServerConfig:
     def greet(self, text: str) -> Reply:
         """Make a greeting: the server's own name comes first (RFC 5321 section 4.2)."""
         protocol = "LMTP" if self.is_lmtp else "ESMTP"
+        if self.takes_lmtp_too and not self.is_lmtp:
+            # Words of their own: clients look for ESMTP among them.
+            protocol = "ESMTP LMTP"
         return Reply(220, None, f"{self.hostname} {protocol} {text}")
 
     @cached_property

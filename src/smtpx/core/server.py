@@ -119,6 +119,11 @@ _WRONG_HELLO: Final[Mapping[bool, Reply]] = {
     False: Reply(500, "5.5.1", "this is SMTP: say EHLO"),
     True: Reply(500, "5.5.1", "this is LMTP: say LHLO"),
 }
+# ... of a server that takes both: the verb is known, but too late.
+_LATE_HELLO: Final[Mapping[bool, Reply]] = {
+    False: Reply(503, "5.5.1", "this session is SMTP: connect again to say LHLO"),
+    True: Reply(503, "5.5.1", "this session is LMTP: connect again to say EHLO"),
+}
 
 
 class ServerMachine(ServerGateway):
@@ -137,6 +142,8 @@ class ServerMachine(ServerGateway):
         hello_name: what the client called itself, or None before HELO.
         identity: who authenticated, or None.
         is_extended: the client said EHLO or LHLO.
+        is_lmtp: the session is LMTP; where a server takes both, it is SMTP until LHLO
+            was granted.
         is_tls: the session is under TLS.
         is_local: as given.
         ended_transactions: how many transactions ended, however they did; a layer
@@ -354,8 +361,10 @@ class ServerMachine(ServerGateway):
     # ------------------------------------------------------- HELO, EHLO and LHLO
 
     def _on_hello(self, command: Helo | Ehlo | Lhlo) -> Stepped | Reply:
-        if isinstance(command, Lhlo) != self._config.is_lmtp:
-            return _WRONG_HELLO[self._config.is_lmtp]
+        if isinstance(command, Lhlo) != self.is_lmtp and not self._may_choose(command):
+            config = self._config
+            is_too_late = config.takes_lmtp_too and not config.is_lmtp
+            return (_LATE_HELLO if is_too_late else _WRONG_HELLO)[self.is_lmtp]
         self._hello = command
         self._pending = self._answer_hello
         hello = HelloReceived(command.verb, command.name)
@@ -365,6 +374,25 @@ class ServerMachine(ServerGateway):
         self._queue.append(hello)
         return AGAIN
 
+    def _may_choose(self, command: Helo | Ehlo | Lhlo) -> bool:
+        """Tell whether a greeting may make LMTP of this session.
+
+        That is the first one only. Later a client would know the rules of one protocol
+        to be in force, and count the replies to its messages by those of the other.
+        """
+        return (
+            isinstance(command, Lhlo)
+            and self._config.takes_lmtp_too
+            and self.state is _START
+        )
+
+    def _speak_lmtp(self) -> None:
+        """Be LMTP from here to the end of the session, or to STARTTLS."""
+        self.is_lmtp = True
+        self._grammar = self._config.as_lmtp.grammar(
+            is_tls=self.is_tls, is_local=self.is_local, now=self._now
+        )
+
     def _answer_hello(self, reply: Reply | None) -> None:
         if reply is not None and not reply.is_positive:
             require_negative(reply, "HELO and EHLO are granted with 250")
@@ -373,6 +401,11 @@ class ServerMachine(ServerGateway):
             self._respond(reply.with_enhanced_default())
             return
         command = self._hello
+        config = self._config
+        if isinstance(command, Lhlo):
+            config = config.as_lmtp
+            if not self.is_lmtp:
+                self._speak_lmtp()
         # RFC 5321 section 4.1.4: EHLO in a transaction has the effect of RSET.
         self._move(_HELLO)
         if self.envelope is not None:
@@ -382,10 +415,10 @@ class ServerMachine(ServerGateway):
         self.is_extended = not isinstance(command, Helo)
         text = f"greets {command.name}" if reply is None else reply.text
         if not self.is_extended:
-            self._send(self._config.helo_reply(text))
+            self._send(config.helo_reply(text))
             return
         self._send(
-            self._config.ehlo_reply(
+            config.ehlo_reply(
                 text,
                 is_tls=self.is_tls,
                 is_local=self.is_local,
@@ -454,7 +487,7 @@ class ServerMachine(ServerGateway):
             (self.envelope or self._open_envelope()).recipients.append(recipient)
             self._move(_RCPT_ACCEPTED)
         else:
-            self._has_refused_recipient = not self._config.is_lmtp
+            self._has_refused_recipient = not self.is_lmtp
 
     # -------------------------------------------------------- the small commands
 

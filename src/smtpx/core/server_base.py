@@ -111,6 +111,7 @@ class ServerBase:
         "hello_name",
         "identity",
         "is_extended",
+        "is_lmtp",
         "is_local",
         "is_tls",
         "state",
@@ -145,6 +146,7 @@ class ServerBase:
     def _begin(self, *, is_tls: bool) -> None:
         """Know nothing of the client: at the start, and again after STARTTLS."""
         self.is_tls = is_tls
+        self.is_lmtp = self._config.is_lmtp
         self.hello_name: str | None = None
         self.is_extended = False
         self.identity: Identity | None = None

@@ -110,7 +110,7 @@ class ServerMessage(ServerBase):
         self._is_body_open = True
         self._content_octets = 0
         self._failure = None
-        if self._config.is_lmtp:
+        if self.is_lmtp:
             self._statuses = [None] * len(self._open_envelope().recipients)
             self._next_status = 0
 
@@ -298,7 +298,7 @@ class ServerMessage(ServerBase):
         of DATA does (RFC 2033 section 4.2).
         """
         times = 1
-        if self._chunk.is_last and self._config.is_lmtp:
+        if self._chunk.is_last and self.is_lmtp:
             times = len(self._open_envelope().recipients)
         self._end_transaction()
         self._skip = self._chunk.size

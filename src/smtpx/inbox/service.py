@@ -38,7 +38,7 @@ from smtpx.inbox.state import InboxState
 from smtpx.inbox.stores import MemoryStore
 from smtpx.net.records import DNSRecordResolver
 from smtpx.server.options import ServerOptions
-from smtpx.server.sockets import UNIX_PREFIX, Listener
+from smtpx.server.sockets import SMTP_PORT, UNIX_PREFIX, Listener, parse_address
 from smtpx.testing.certificates import ThrowawayCertificates, make_certificates
 from smtpx.testing.faults import Faults
 from smtpx.testing.threads import run_in_thread
@@ -75,8 +75,10 @@ class InboxOptions:
     """What kind of inbox is wanted.
 
     Attributes:
-        smtp: where to take mail by SMTP; port 0 takes a free one.
-        lmtp: where by LMTP.
+        smtp: where to take mail by SMTP, and by LMTP from clients that begin with
+            LHLO, but for port 25, which is SMTP's alone (RFC 2033 section 5). Port 0
+            takes a free one.
+        lmtp: where by LMTP alone.
         web: where to show the page; None: nowhere.
         web_names: under which the page may be reached, beside ``localhost`` and IP
             addresses: any other name may be of a site that attacks by DNS rebinding.
@@ -259,7 +261,7 @@ class DevInbox:
             if address.startswith("unix:")
             else f"{scheme}://{address}"
             for address, listener in self.server.listening
-            if bool(listener.lmtp) is is_lmtp
+            if listener.lmtp_too or bool(listener.lmtp) is is_lmtp
         )
 
     # ------------------------------------------------------------------------ inside
@@ -273,7 +275,7 @@ class DevInbox:
             on_fault=self._live.faults_changed,
             on_trouble=_log_trouble,
         )
-        listeners = [Listener(address, lmtp=False) for address in given.smtp]
+        listeners = [_listener(address) for address in given.smtp]
         listeners += [Listener(address, lmtp=True) for address in given.lmtp]
         has_auth = given.auth or given.require_auth
         kind = AuthenticatedSession if has_auth else InboxSession
@@ -333,6 +335,13 @@ class DevInbox:
     def _settle(self, dialogue: Dialogue) -> None:
         if self.mailbox.get(dialogue.message) is not None:
             self.mailbox.store.settle(dialogue)
+
+
+def _listener(address: str) -> Listener:
+    """Listen for SMTP, and for LMTP where it may be."""
+    is_unix = address.startswith(UNIX_PREFIX)
+    is_for_both = is_unix or parse_address(address)[1] != SMTP_PORT
+    return Listener(address, lmtp=False, lmtp_too=is_for_both)
 
 
 def _certificates(options: InboxOptions) -> ThrowawayCertificates:

@@ -142,7 +142,7 @@ class Connection(Pump):
         self._is_delivering = True
         try:
             call: HookCall
-            if self.info.is_lmtp:
+            if self._machine.is_lmtp:
                 recipients = list(self._session.envelope.recipients)
                 statuses = Statuses(recipients, self._set_status)
                 call = partial(_lmtp_data, statuses)

@@ -73,7 +73,8 @@ class ConnectedEvent(ServerEvent):
         peer: the client's address, such as ``192.0.2.1:40112`` or ``unix:``.
         peer_host: its IP address; None on a unix socket.
         local: the address it connected to.
-        is_lmtp: whether LMTP is spoken there.
+        is_lmtp: whether LMTP is spoken there, and nothing else. Where a server takes
+            both, ``verb`` of the next `HelloEvent` tells.
     """
 
     hostname: str

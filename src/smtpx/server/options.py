@@ -75,6 +75,10 @@ class ServerOptions:
     Attributes:
         hostname: what the server calls itself; empty: the name of the machine.
         lmtp: speak LMTP (RFC 2033) in place of SMTP.
+        lmtp_too: take LMTP beside SMTP: the client's first greeting, LHLO or EHLO,
+            tells which of them a session is. By default each refuses the greeting of
+            the other, which is how a client finds that it talks to the wrong port
+            (RFC 2033 section 4.1).
         tls: certificate and rules of TLS, for STARTTLS and implicit TLS alike: a
             context, which is never changed, or a `ServerTLS`, which can have several
             certificates and be reloaded.
@@ -146,6 +150,7 @@ class ServerOptions:
 
     hostname: str = ""
     lmtp: bool = False
+    lmtp_too: bool = False
     tls: ssl.SSLContext | ServerTLS | None = None
     implicit_tls: bool = False
     require_tls: bool = False
@@ -188,6 +193,9 @@ class ServerOptions:
     events: EventSink | tuple[EventSink, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.lmtp and self.lmtp_too:
+            message = "lmtp is in place of SMTP, lmtp_too beside it: choose one"
+            raise ValueError(message)
         if self.tls is None and (
             self.implicit_tls or (self.require_tls and not self.plaintext_networks)
         ):

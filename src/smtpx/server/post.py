@@ -389,6 +389,7 @@ class Post:
         return ServerConfig(
             hostname=self.hostname,
             is_lmtp=options.lmtp,
+            takes_lmtp_too=options.lmtp_too,
             limits=options.limits,
             bare_newline=options.bare_newline,
             lenient_paths=options.lenient_paths,

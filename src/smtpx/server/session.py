@@ -51,10 +51,13 @@ class Endpoints:
 
 
 class _Follower(Protocol):
-    """What knows of XFORWARD: the machine."""
+    """What knows more of a session, at any time: the machine."""
 
     @property
     def forwarded(self) -> XForward | None: ...
+
+    @property
+    def is_lmtp(self) -> bool: ...
 
 
 class ConnectionInfo:
@@ -72,7 +75,6 @@ class ConnectionInfo:
         peer_host: its IP address as text; None if it has none, or it is not known.
         local: the address it connected to.
         started_at: when, in UTC.
-        is_lmtp: whether this is LMTP.
         is_local: whether the client is on loopback or a unix socket.
         is_unix: whether it is on a unix socket.
         hello_name: what the client called itself; None before HELO.
@@ -89,13 +91,13 @@ class ConnectionInfo:
     __slots__ = (
         "_close",
         "_follower",
+        "_is_lmtp",
         "envelope",
         "hello_name",
         "hostname",
         "id",
         "identity",
         "is_extended",
-        "is_lmtp",
         "is_local",
         "is_unix",
         "local",
@@ -127,7 +129,7 @@ class ConnectionInfo:
         self.peer_host = peer_host
         self.local = local
         self.started_at = started_at
-        self.is_lmtp = is_lmtp
+        self._is_lmtp = is_lmtp
         self.is_local = is_local
         # A unix socket is the one local end without an IP address.
         self.is_unix = is_local and peer_host is None
@@ -151,8 +153,13 @@ class ConnectionInfo:
         """
         return None if self._follower is None else self._follower.forwarded
 
+    @property
+    def is_lmtp(self) -> bool:
+        """Whether this is LMTP; where a server takes both, from LHLO on."""
+        return self._is_lmtp if self._follower is None else self._follower.is_lmtp
+
     def follow(self, machine: _Follower) -> None:
-        """Have ``forwarded`` tell what a machine knows; for the server alone.
+        """Tell what a machine knows from now on; for the server alone.
 
         Args:
             machine: of the session.

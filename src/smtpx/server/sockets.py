@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from smtpx.server.options import ServerOptions
 
 __all__ = [
+    "SMTP_PORT",
     "UNIX_PREFIX",
     "Address",
     "BoundSocket",
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 UNIX_PREFIX: Final = "unix:"
+
+#: The port between mail servers (RFC 5321 section 4.5.4.2), where LMTP must not be.
+SMTP_PORT: Final = 25
 
 _UNIX: Final = getattr(socket, "AF_UNIX", None)
 
@@ -50,7 +54,8 @@ class Listener:
         implicit_tls: as in ``ServerOptions``, here; None: as there.
         require_tls: the same.
         require_auth: the same.
-        lmtp: the same.
+        lmtp: the same; it goes over ``lmtp_too`` of the server as well.
+        lmtp_too: the same; it goes over ``lmtp`` of the server as well.
         backlog: the same.
         proxy_networks: the same, for a listener that is for proxies only, or for none.
         reuse_port: let other processes listen on this TCP port too, each with a queue
@@ -76,6 +81,7 @@ class Listener:
     require_tls: bool | None = None
     require_auth: bool | None = None
     lmtp: bool | None = None
+    lmtp_too: bool | None = None
     backlog: int | None = None
     proxy_networks: tuple[str, ...] | None = None
     reuse_port: bool = False
@@ -106,21 +112,33 @@ class Listener:
             options: the server's.
 
         Raises:
-            ValueError: they contradict each other.
+            ValueError: they contradict each other, or it is LMTP on port 25.
         """
+        given = {name: getattr(self, name) for name in _OVERRIDES}
+        # What is said here of the protocol is all that counts.
+        if self.lmtp:
+            given["lmtp_too"] = self.lmtp_too or False
+        elif self.lmtp_too:
+            given["lmtp"] = False
         changes = {
             name: value
-            for name in _OVERRIDES
-            if (value := getattr(self, name)) is not None
-            and value != getattr(options, name)
+            for name, value in given.items()
+            if value is not None and value != getattr(options, name)
         }
-        return replace(options, **changes) if changes else options
+        here = replace(options, **changes) if changes else options
+        if (here.lmtp or here.lmtp_too) and _port_of(self.address) == SMTP_PORT:
+            raise ValueError(
+                "LMTP must not be used on port 25 (RFC 2033 section 5): a server that "
+                "queues mail would send it there; choose another port"
+            )
+        return here
 
 
 _OVERRIDES: Final = (
-    *("implicit_tls", "require_tls", "require_auth", "lmtp", "backlog"),
+    *("implicit_tls", "require_tls", "require_auth", "lmtp", "lmtp_too", "backlog"),
     "proxy_networks",
 )
+
 
 #: Where to listen; a text or a socket is a `Listener` with nothing special.
 Address: TypeAlias = str | socket.socket | Listener
@@ -313,6 +331,14 @@ def _unix_path(address: str | socket.socket) -> str | None:
         message = f"{address!r} is no address: write {UNIX_PREFIX}/path"
         raise ValueError(message)
     return "\0" + path[1:] if path.startswith("@") else path
+
+
+def _port_of(address: str | socket.socket) -> int | None:
+    """Return the TCP port of an address; None of a unix socket."""
+    if isinstance(address, socket.socket):
+        name = address.getsockname()
+        return int(name[1]) if isinstance(name, tuple) else None
+    return None if _unix_path(address) is not None else parse_address(address)[1]
 
 
 def _has(family: int) -> bool:
