@@ -10,7 +10,9 @@ import argparse
 import asyncio
 import json
 import smtplib
+import ssl
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.loops import EVENT_LOOPS
@@ -77,76 +79,129 @@ class Letters:
             yield smtpx.Outgoing(self._data, SENDER, RECIPIENT)
 
 
-def send_with_smtplib(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+@dataclass(frozen=True)
+class Target:
+    """Where to send, and how.
+
+    Attributes:
+        port: of the server.
+        way: ``smtp``, ``lmtp``, or ``starttls``, which is left out of the figure.
+        authority: whom to trust then, a file.
+        is_bdat: whether to send by BDAT.
+    """
+
+    port: int
+    way: str = "smtp"
+    authority: str | None = None
+    is_bdat: bool = False
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """For STARTTLS; None without."""
+        if self.way != "starttls":
+            return None
+        return ssl.create_default_context(cafile=self.authority)
+
+    @property
+    def url(self) -> str:
+        """For smtpx."""
+        schemes = {"smtp": "smtp+plain", "starttls": "smtp+starttls", "lmtp": "lmtp"}
+        return f"{schemes[self.way]}://{HOST}:{self.port}"
+
+    def options(self) -> smtpx.ClientOptions:
+        """For smtpx."""
+        import smtpx  # noqa: PLC0415 - only what is measured is loaded
+
+        return smtpx.ClientOptions(
+            hello_name="bench.example",
+            tls_context=self.context,
+            chunking=smtpx.Chunking.ALWAYS if self.is_bdat else smtpx.Chunking.AUTO,
+        )
+
+    def client(self) -> smtpx.Client:
+        """Make a client that blocks."""
+        import smtpx  # noqa: PLC0415 - only what is measured is loaded
+
+        kind = smtpx.LMTPClient if self.way == "lmtp" else smtpx.Client
+        return kind(self.url, options=self.options())
+
+    def async_client(self) -> smtpx.AsyncClient:
+        """Make a client on an event loop."""
+        import smtpx  # noqa: PLC0415 - only what is measured is loaded
+
+        kind = smtpx.AsyncLMTPClient if self.way == "lmtp" else smtpx.AsyncClient
+        return kind(self.url, options=self.options())
+
+
+def send_with_smtplib(target: Target, data: bytes, stopwatch: Stopwatch) -> None:
     """Send with the standard library."""
-    with smtplib.SMTP(HOST, port, "bench.example") as client:
+    kind = smtplib.LMTP if target.way == "lmtp" else smtplib.SMTP
+    with kind(HOST, target.port, "bench.example") as client:
+        context = target.context
+        if context is not None:
+            client.starttls(context=context)
         for _ in stopwatch:
             client.sendmail(SENDER, [RECIPIENT], data)
 
 
-async def send_with_aiosmtplib(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+async def send_with_aiosmtplib(
+    target: Target, data: bytes, stopwatch: Stopwatch
+) -> None:
     """Send with aiosmtplib."""
     import aiosmtplib  # noqa: PLC0415 - only what is measured is loaded
 
+    context = target.context
     async with aiosmtplib.SMTP(
-        hostname=HOST, port=port, local_hostname="bench.example", start_tls=False
+        hostname=HOST,
+        port=target.port,
+        local_hostname="bench.example",
+        start_tls=context is not None,
+        tls_context=context,
     ) as client:
         for _ in stopwatch:
             await client.sendmail(SENDER, [RECIPIENT], data)
 
 
-def send_with_smtpx(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+def send_with_smtpx(target: Target, data: bytes, stopwatch: Stopwatch) -> None:
     """Send with smtpx, one message after the other."""
-    import smtpx  # noqa: PLC0415 - only what is measured is loaded
-
-    options = smtpx.ClientOptions(hello_name="bench.example")
-    with smtpx.Client(f"smtp+plain://{HOST}:{port}", options=options) as client:
+    with target.client() as client:
         for _ in stopwatch:
             client.send(data, sender=SENDER, recipients=[RECIPIENT])
 
 
-def send_many_with_smtpx(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+def send_many_with_smtpx(target: Target, data: bytes, stopwatch: Stopwatch) -> None:
     """Send with smtpx, in bulk: the same octets every time, as smtp-source does."""
-    import smtpx  # noqa: PLC0415 - only what is measured is loaded
-
-    options = smtpx.ClientOptions(hello_name="bench.example")
-    with smtpx.Client(f"smtp+plain://{HOST}:{port}", options=options) as client:
+    with target.client() as client:
         for outcome in client.send_many(Letters(data, stopwatch)):
             if outcome.error is not None:
                 raise outcome.error
 
 
 async def send_many_with_smtpx_async(
-    port: int, data: bytes, stopwatch: Stopwatch
+    target: Target, data: bytes, stopwatch: Stopwatch
 ) -> None:
     """Do the same on an event loop."""
-    import smtpx  # noqa: PLC0415 - only what is measured is loaded
-
-    url = f"smtp+plain://{HOST}:{port}"
-    options = smtpx.ClientOptions(hello_name="bench.example")
-    async with smtpx.AsyncClient(url, options=options) as client:
+    async with target.async_client() as client:
         async for outcome in client.send_many(Letters(data, stopwatch)):
             if outcome.error is not None:
                 raise outcome.error
 
 
-async def send_with_smtpx_async(port: int, data: bytes, stopwatch: Stopwatch) -> None:
+async def send_with_smtpx_async(
+    target: Target, data: bytes, stopwatch: Stopwatch
+) -> None:
     """Send with smtpx on an event loop, one message after the other."""
-    import smtpx  # noqa: PLC0415 - only what is measured is loaded
-
-    url = f"smtp+plain://{HOST}:{port}"
-    options = smtpx.ClientOptions(hello_name="bench.example")
-    async with smtpx.AsyncClient(url, options=options) as client:
+    async with target.async_client() as client:
         for _ in stopwatch:
             await client.send(data, sender=SENDER, recipients=[RECIPIENT])
 
 
-BLOCKING: dict[str, Callable[[int, bytes, Stopwatch], None]] = {
+BLOCKING: dict[str, Callable[[Target, bytes, Stopwatch], None]] = {
     "smtplib": send_with_smtplib,
     "smtpx-blocking": send_with_smtpx,
     "smtpx-many": send_many_with_smtpx,
 }
-ASYNC: dict[str, Callable[[int, bytes, Stopwatch], Coroutine[Any, Any, None]]] = {
+ASYNC: dict[str, Callable[[Target, bytes, Stopwatch], Coroutine[Any, Any, None]]] = {
     "aiosmtplib": send_with_aiosmtplib,
     "smtpx-async": send_with_smtpx_async,
     "smtpx-async-many": send_many_with_smtpx_async,
@@ -161,14 +216,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--messages", type=int, required=True)
     parser.add_argument("--octets", type=int, required=True)
+    parser.add_argument("--way", choices=["smtp", "lmtp", "starttls"], default="smtp")
+    parser.add_argument("--authority", help="whom to trust, for TLS: a file")
+    parser.add_argument("--bdat", action="store_true")
     options = parser.parse_args(arguments)
     stopwatch = Stopwatch(options.messages)
     data = message(options.octets)
+    target = Target(options.port, options.way, options.authority, options.bdat)
     if options.client in BLOCKING:
-        BLOCKING[options.client](options.port, data, stopwatch)
+        BLOCKING[options.client](target, data, stopwatch)
     else:
         with asyncio.Runner(loop_factory=EVENT_LOOPS[options.loop]) as runner:
-            runner.run(ASYNC[options.client](options.port, data, stopwatch))
+            runner.run(ASYNC[options.client](target, data, stopwatch))
     say(json.dumps({"microseconds": stopwatch.microseconds}))
 
 
