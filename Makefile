@@ -91,7 +91,8 @@ interop: $(VENV)/.dev  ## tests against other mail software, which must be insta
 
 interop-pages: $(VENV)/.dev  ## a run against other mail software, and the pages of it
 	SMTPX_INTEROP_RECORD=1 $(PYTEST) -m interop tests/interop/test_probe.py \
-	  tests/interop/test_sending.py tests/interop/test_receiving.py
+	  tests/interop/test_sending.py tests/interop/test_receiving.py \
+	  tests/interop/test_senders.py
 	$(PY) tools/probe_results.py
 	$(PY) tools/interop_table.py
 

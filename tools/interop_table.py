@@ -44,14 +44,25 @@ words in the log. `undeclared` 8-bit content comes without `BODY=8BITMIME`. Post
 no password here, as its SASL library is a package of its own.
 """
 
+SENDERS = """\
+## Their clients to our server
+
+Each client sends one message to two recipients. `AUTH` names the mechanisms that both
+have; each was used, and each with a wrong secret. `declared` means that the client asks
+for `BODY=8BITMIME`, or says `SIZE=`. The message of the row `SIZE` is larger than our
+server allows; `not sent` means that the client saw so itself. Where our server refuses,
+the cell says what the client tells its user: code and text of our reply, one of them,
+or `failure`: no more than that. HAProxy stands between the two, and says by a PROXY
+header for whom it speaks.
+"""
+
 MORE = """\
 ## More
 
-The clients of others (smtplib, aiosmtplib, curl, swaks, msmtp, nodemailer, gsasl) send
-to our server in `test_senders.py` and `test_sasl.py`: in clear, by STARTTLS and by TLS
-from the start, with each mechanism that they have. haproxy stands in front of it in
-`test_proxies.py`, Postfix uses it as a content filter in `test_gateways.py`, and
-`test_bulk.py` sends by the thousand.
+GNU SASL logs in by each mechanism that it has in `test_sasl.py`, by SCRAM with channel
+binding too. Our own client sends PROXY headers in `test_proxies.py`, Postfix uses our
+server as a content filter in `test_gateways.py`, and `test_bulk.py` sends by the
+thousand.
 """
 
 Records = dict[str, dict[str, Any]]
@@ -80,6 +91,22 @@ def table(records: Records) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def reasons(records: Records) -> str:
+    """Return why a client has not what it has not: a line a feature."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, one in records.items():
+        for feature, why in one["reasons"].items():
+            found.setdefault((feature, why), []).append(name)
+    order = list(dict.fromkeys(f for one in records.values() for f in one["features"]))
+    lines = [
+        f"- {feature}, {', '.join(names)}: {why}.\n"
+        for (feature, why), names in sorted(
+            found.items(), key=lambda item: (order.index(item[0][0]), item[1])
+        )
+    ]
+    return f"Marked `-`:\n\n{''.join(lines)}"
+
+
 def interop_page() -> str:
     """Return the page."""
     return "\n".join(
@@ -89,6 +116,9 @@ def interop_page() -> str:
             table(read_records("sending")),
             RECEIVING,
             table(read_records("receiving")),
+            SENDERS,
+            table(read_records("senders")),
+            reasons(read_records("senders")),
             MORE,
         )
     )

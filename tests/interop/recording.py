@@ -26,10 +26,24 @@ class Records:
     def add(self, key: str, value: object) -> None:
         self._rows[key] = value
 
-    def note(self, peer: str, version: str, feature: str, word: str) -> None:
-        """Note one cell: what became of a feature with a peer."""
-        row = self._rows.setdefault(peer, {"version": version, "features": {}})
+    def note(
+        self, peer: str, version: str, feature: str, word: str, *, why: str = ""
+    ) -> None:
+        """Note one cell: what became of a feature with a peer, and why if it has a why.
+
+        Args:
+            peer: its name.
+            version: its version.
+            feature: the row.
+            word: what stands in the cell.
+            why: what stands below the table.
+        """
+        row = self._rows.setdefault(
+            peer, {"version": version, "features": {}, "reasons": {}}
+        )
         row["features"][feature] = word
+        if why:
+            row["reasons"][feature] = why
 
     def write(self) -> None:
         """Write them down, if asked for; a run of a part adds to the rest."""
@@ -37,9 +51,10 @@ class Records:
             RESULTS.mkdir(exist_ok=True)
             kept = json.loads(self._path.read_text()) if self._path.exists() else {}
             for peer, row in self._rows.items():
-                former = kept.get(peer, {}).get("features", {})
-                if "features" in row:
-                    row["features"] = former | row["features"]
+                former = kept.get(peer, {})
+                for name in ("features", "reasons"):
+                    if name in row:
+                        row[name] = former.get(name, {}) | row[name]
                 kept[peer] = row
             text = json.dumps(kept, indent=1, ensure_ascii=False)
             self._path.write_text(text + "\n", encoding="utf-8")
