@@ -671,6 +671,8 @@ def test_end_of_stream_closes_and_answers_nothing() -> None:
     assert state_of(machine) is ClientState.CLOSED
     assert not is_waiting(machine)
     assert machine.next_reply() is None
+    with pytest.raises(RuntimeError, match="out of order: the state is closed"):
+        machine.send(Noop())
 
 
 def test_after_giving_up_no_reply_is_paired() -> None:
@@ -680,6 +682,8 @@ def test_after_giving_up_no_reply_is_paired() -> None:
     assert machine.data_to_send() == b""
     assert not is_waiting(machine)
     assert not is_in_step(machine)
+    with pytest.raises(RuntimeError, match="out of order: the state is broken"):
+        machine.send(Noop())
     with pytest.raises(BadReply):
         machine.receive_data(b"250 late\r\n")
     machine.receive_eof()

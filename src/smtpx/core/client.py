@@ -431,8 +431,8 @@ class ClientMachine:
 
     def receive_eof(self) -> None:
         """Take note that nothing more will come."""
-        self._pull(ClientTrigger.END)
         self._pending.clear()
+        self._pull(ClientTrigger.END)
 
     def next_reply(  # noqa: C901, PLR0912 - each call less counts at every reply
         self,
@@ -502,8 +502,8 @@ class ClientMachine:
         To be called after a timeout or a cancelled wait, when a reply may still come
         for a question that nobody remembers.
         """
-        self._pull(ClientTrigger.LOST_STEP)
         self._pending.clear()
+        self._pull(ClientTrigger.LOST_STEP)
         self._out.clear()
 
     # The inner works.
