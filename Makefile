@@ -109,7 +109,7 @@ guard: $(VENV)/.dev  ## count instructions a message, against peers and against 
 mutations: $(VENV)/.dev  ## take each defence away, and see that a test notices
 	$(BIN)/python tools/mutations.py
 
-.PHONY: peers bench-client bench-latency bench-scale
+.PHONY: peers bench-pages bench-client bench-latency bench-scale
 peers: $(VENV)/.dev  ## install what the benchmarks compare with
 	benchmarks/install-peers $(BIN)/python
 
@@ -123,6 +123,11 @@ bench-client: peers  ## measure clients, side by side; SHAPES=all
 
 bench-latency: $(VENV)/.dev  ## measure clients over a slow line
 	$(BIN)/python -m benchmarks latency
+
+# Each with the peers installed into it (benchmarks/install-peers), the newest first.
+PYTHONS ?= $(BIN)/python
+bench-pages: peers  ## take the tables of docs/explanation/performance.md again
+	$(BIN)/python -m benchmarks pages $(PYTHONS)
 
 bench-scale: $(VENV)/.dev  ## measure how the cost of the server grows
 	$(BIN)/python -m benchmarks scale

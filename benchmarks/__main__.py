@@ -17,6 +17,8 @@ PROGRAMS = (
     "soak",
     "instructions",
     "inbox",
+    "tls",
+    "pages",
 )
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from benchmarks.loops import EVENT_LOOPS
+from benchmarks.loops import TLS_LOOPS
 from benchmarks.measure import say
 from benchmarks.processes import HOST
 
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("server", choices=list(SERVERS))
-    parser.add_argument("--loop", choices=list(EVENT_LOOPS), default="asyncio")
+    parser.add_argument("--loop", choices=list(TLS_LOOPS), default="asyncio")
     parser.add_argument("--way", choices=WAYS, default="smtp")
     parser.add_argument("--certificate", help="chain and key, for TLS: a file")
     parser.add_argument("--workers", type=int, help="processes; of smtpx only")
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     counts = Counts()
     way = Way(options.way, options.certificate)
-    with asyncio.Runner(loop_factory=EVENT_LOOPS[options.loop]) as runner:
+    with asyncio.Runner(loop_factory=TLS_LOOPS[options.loop]) as runner:
         runner.run(serve(options.server, counts, way))
     say(json.dumps(asdict(counts)))
 

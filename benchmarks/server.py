@@ -110,8 +110,9 @@ class Candidate:
         spent = tree_cpu_ns(self.process.pid) - before
         if done.returncode or done.stderr:
             raise RuntimeError(f"{self.name}, {shape.name}: {done.stderr!r}")
-        self.messages_sent += messages
-        self.octets_sent += messages * shape.octets
+        if shape.carries_messages:
+            self.messages_sent += messages
+            self.octets_sent += messages * shape.octets
         return spent / 1000 / messages
 
     def finish(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from benchmarks.processes import HOST, find_postfix_tool, python_program
 
@@ -29,7 +29,10 @@ class Shape:
             many workers, as ``2``.
         group: by which it can be chosen.
         is_bdat: whether it is sent by BDAT; else by DATA.
+        carries_messages: whether the server must have received them at the end.
     """
+
+    carries_messages: ClassVar[bool] = True
 
     name: str
     messages: int
