@@ -135,6 +135,7 @@ bench-scale: $(VENV)/.dev  ## measure how the cost of the server grows
 docs: $(VENV)/.dev  ## write the generated pages again, and build the site in build/site
 	$(PY) tools/rfc.py
 	$(PY) tools/states.py
+	$(PY) tools/attacks.py
 	$(PY) tools/counterparts.py
 	$(PY) tools/probe_results.py
 	$(PY) tools/interop_table.py

@@ -1,12 +1,12 @@
 """Take each defence away, and see that a test notices.
 
-SECURITY.md names an attack, the defence against it, and a test. Whether the test would
-fail without the defence is shown here: ``mutations.toml`` says for each defence how the
-source looks without it. The change is made in a copy, and the tests that are named
-have to fail there, and to pass here.
+``docs/explanation/attacks.md`` names each attack, the defence against it, and a test.
+Whether the test would fail without the defence is shown here: ``mutations.toml`` says
+for each defence how the source looks without it. The change is made in a copy, and a
+test that is named has to fail there; all of them have to pass as the source is.
 
 ``python tools/mutations.py`` tries all, ``python tools/mutations.py smuggling`` those
-whose attack has the word in it.
+whose name has the word in it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,24 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from smtpx.testing.drivers import drivers_for
+from smtpx.testing.transcripts import read_transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT: Final = Path(__file__).parents[1]
 TABLE: Final = Path(__file__).with_suffix(".toml")
-RUN_SECONDS: Final = 300.0
+RUN_SECONDS: Final = 600.0
 # pytest's exit code when tests ran and some failed; any other failure proves nothing.
 TESTS_FAILED: Final = 1
+TRANSCRIPTS: Final = "tests/transcripts/"
+PLAYER: Final = f"{TRANSCRIPTS}test_transcripts.py::test_transcript"
 
 
 @dataclass(frozen=True)
@@ -33,20 +42,19 @@ class Mutation:
     """A defence, and how to take it away.
 
     Attributes:
-        attack: what it is against.
+        name: what happens without it.
         file: below ``src/smtpx``.
         old: a piece of source that is in the file once.
         new: what it becomes.
-        tests: what must fail then, as pytest has it.
-        only: for ``-k``; empty for all of the tests.
+        tests: of which one must fail then: as pytest has them, or the file of a
+            transcript.
     """
 
-    attack: str
+    name: str
     file: str
     old: str
     new: str
     tests: tuple[str, ...]
-    only: str = ""
 
     def applied_to(self, source: str) -> str:
         """Return the source without the defence.
@@ -56,71 +64,83 @@ class Mutation:
         """
         if source.count(self.old) != 1:
             raise ValueError(
-                f"{self.attack}: {self.file} has it {source.count(self.old)} times: "
+                f"{self.name}: {self.file} has it {source.count(self.old)} times: "
                 f"mend {TABLE.name}"
             )
         return source.replace(self.old, self.new)
 
 
-def read_table() -> list[Mutation]:
+def read_table(path: Path = TABLE) -> list[Mutation]:
     """Read all mutations."""
-    rows = tomllib.loads(TABLE.read_text("utf-8"))["mutation"]
+    rows = tomllib.loads(path.read_text("utf-8"))["mutation"]
     return [Mutation(**{**row, "tests": tuple(row["tests"])}) for row in rows]
 
 
-def run_tests(mutation: Mutation, source: Path) -> int:
-    """Run the tests against a source tree; return pytest's exit code."""
+def node_ids(tests: Iterable[str]) -> list[str]:
+    """Return tests as pytest has them; a transcript is played by each driver."""
+    found: dict[str, None] = {}
+    for test in tests:
+        if test.endswith(".txt"):
+            name = test.removeprefix(TRANSCRIPTS).removesuffix(".txt")
+            for driver in drivers_for(read_transcript(ROOT / test)):
+                found[f"{PLAYER}[{name}-{driver}]"] = None
+        else:
+            found[test] = None
+    return list(found)
+
+
+def run_tests(tests: Iterable[str], source: Path) -> subprocess.CompletedProcess[str]:
+    """Run tests against a source tree, up to the first that fails."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    command += mutation.tests
-    if mutation.only:
-        command += ["-k", mutation.only]
-    done = subprocess.run(
-        command,
+    return subprocess.run(
+        [*command, *node_ids(tests)],
         cwd=ROOT,
         # In front of where the library is installed; no changed file is compiled to
         # where the next run would find it.
         env={**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
         check=False,
         capture_output=True,
+        text=True,
         timeout=RUN_SECONDS,
     )
-    return done.returncode
 
 
 def verdict(mutation: Mutation) -> str:
     """Try a mutation; return what is wrong, or nothing."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory)
-        shutil.copytree(
-            ROOT / "src", source, dirs_exist_ok=True, ignore=_not_the_compiled
-        )
-        if run_tests(mutation, source):
-            return "the tests do not pass with the defence"
+        # With what is compiled: it is told by the age of its source, which is kept.
+        shutil.copytree(ROOT / "src", source, dirs_exist_ok=True)
         path = source / "smtpx" / mutation.file
-        path.write_text(mutation.applied_to(path.read_text("utf-8")), "utf-8")
-        code = run_tests(mutation, source)
+        text = path.read_text("utf-8")
+        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+            compiled.unlink()
+        path.write_text(mutation.applied_to(text), "utf-8")
+        code = run_tests(mutation.tests, source).returncode
     if code == TESTS_FAILED:
         return ""
     return "no test notices" if code == 0 else f"pytest ended with {code}"
 
 
-def _not_the_compiled(_directory: str, names: list[str]) -> list[str]:
-    return [name for name in names if name == "__pycache__"]
-
-
 def main() -> None:
     """Try them, and say of each what came of it."""
     word = " ".join(sys.argv[1:]).lower()
-    chosen = [one for one in read_table() if word in one.attack.lower()]
+    chosen = [one for one in read_table() if word in one.name.lower()]
+    if not chosen:
+        sys.exit(f"no mutation has {word!r} in its name")
+    tests = dict.fromkeys(test for one in chosen for test in one.tests)
+    done = run_tests(tests, ROOT / "src")
+    if done.returncode:
+        sys.exit(f"{done.stdout}{done.stderr}\nthe tests do not pass with the defences")
     failed = 0
-    for mutation in chosen:
-        wrong = verdict(mutation)
-        failed += bool(wrong)
-        state = f"NOT NOTICED: {wrong}" if wrong else "noticed"
-        sys.stdout.write(f"{state:12} {mutation.attack} ({mutation.file})\n")
-        sys.stdout.flush()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutation, wrong in zip(chosen, pool.map(verdict, chosen), strict=True):
+            failed += bool(wrong)
+            state = f"NOT NOTICED: {wrong}:" if wrong else "noticed"
+            sys.stdout.write(f"{state:12} {mutation.name} ({mutation.file})\n")
+            sys.stdout.flush()
     sys.stdout.write(f"{len(chosen) - failed} of {len(chosen)} noticed\n")
-    sys.exit(bool(failed or not chosen))
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

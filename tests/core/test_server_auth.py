@@ -41,7 +41,7 @@ def refuse_password(machine: ServerMachine, _event: events.AuthQuestion) -> None
     machine.answer_question(False)
 
 
-# --- STARTTLS (PITFALLS section 3). ---
+# --- STARTTLS. ---
 
 
 @pytest.mark.parametrize("tail", [b"RSET\r\n", b"N", b"\x16\x03\x01"])

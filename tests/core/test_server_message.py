@@ -54,7 +54,7 @@ def aborted(started: Talk) -> list[str]:
     return [e.reason for e in started.seen if isinstance(e, events.MessageAborted)]
 
 
-# --- DATA: only CRLF . CRLF ends it (PITFALLS section 1). ---
+# --- DATA: only CRLF . CRLF ends it. ---
 
 
 @pytest.mark.parametrize("false_end", FALSE_ENDS)

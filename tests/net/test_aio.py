@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from smtpx.net import aio
+from tests.net.conftest import PATIENCE, Front
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from smtpx.net.channel import Channel
+    from tests.net.conftest import Play
 
 
 async def test_tcp_connects_by_name_and_from_an_address() -> None:
@@ -96,6 +100,30 @@ async def test_close_gives_up_on_a_peer_that_does_not_read(
         await channel.close()
         with pytest.raises(ConnectionResetError):
             await channel.send(b"x", timeout=1)
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvloop"])
+def test_what_was_written_arrives_before_the_end(
+    name: str, pair: tuple[socket.socket, socket.socket], play: Play[object]
+) -> None:
+    ours, theirs = pair
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    # Less than a transport takes without a wait, and more than the kernel does.
+    data = b"x" * 60_000
+
+    def read() -> bytes:
+        received = b""
+        while block := theirs.recv(65_536):
+            received += block
+        return received
+
+    async def scenario(channel: Channel) -> None:
+        await channel.send(data, timeout=PATIENCE)
+        received = play(read)
+        await channel.close()
+        assert await asyncio.wrap_future(received) == data
+
+    Front(name).run(ours, scenario)
 
 
 async def test_a_fast_peer_does_not_starve_the_loop() -> None:

@@ -290,7 +290,7 @@ def test_commands_are_values(line: bytes, command: Command) -> None:
         *((line, "555 5.5.4") for line in (b"MAIL FROM:<> FOO", b"MAIL FROM:<> X=1")),
         *((line, "555 5.5.4") for line in (b"MAIL FROM:<> NOTIFY=NEVER",)),
         (b"RCPT TO:<a@b.c> SIZE=1", "555 5.5.4"),
-        # BDAT: PITFALLS of sizes.
+        # BDAT: sizes that are none.
         *(
             (line, "501 5.5.4")
             for line in (b"BDAT -1", b"BDAT +5", b"BDAT ", b"BDAT x")

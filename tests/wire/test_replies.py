@@ -1,4 +1,4 @@
-"""Replies: PITFALLS of both ends, and a round trip through the wire."""
+"""Replies: the traps of both ends, and a round trip through the wire."""
 
 from __future__ import annotations
 
