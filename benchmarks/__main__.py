@@ -11,6 +11,7 @@ PROGRAMS = (
     "client",
     "latency",
     "memory",
+    "attacks",
     "scale",
     "dispatch",
     "framing",
