@@ -46,8 +46,12 @@ class Front:
 
     name: str
 
+    @property
+    def is_blocking(self) -> bool:
+        return self.name.startswith("blocking")
+
     def run(self, sock: socket.socket, scenario: Scenario[T]) -> T:
-        if self.name == "blocking":
+        if self.is_blocking:
             return run_without_loop(self._play_blocking(sock, scenario))
         if self.name == "uvloop":
             import uvloop  # noqa: PLC0415 - Windows has none
@@ -69,8 +73,11 @@ class Front:
             await channel.close()
 
 
-@pytest.fixture(params=["blocking", "asyncio", "uvloop"])
-def front(request: pytest.FixtureRequest) -> Front:
+@pytest.fixture(params=["blocking", "blocking by poll", "asyncio", "uvloop"])
+def front(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Front:
+    if request.param == "blocking by poll":
+        # As on a system without it.
+        monkeypatch.delattr(socket, "SO_RCVTIMEO")
     return Front(request.param)
 
 

@@ -1,9 +1,14 @@
 """Channels over sockets that block, for programs without an event loop.
 
-Every coroutine here runs to its end without suspending. The socket itself is in
-non-blocking mode and a poll waits for it, because a plain ``sendall`` cannot read while
-it waits: a large batch of pipelined commands would deadlock with a server whose replies
-nobody reads (RFC 2920 section 3.1).
+Every coroutine here runs to its end without suspending. No write waits in the system,
+because a plain ``sendall`` cannot read while it waits: a large batch of pipelined
+commands would deadlock with a server whose replies nobody reads (RFC 2920 section
+3.1). A poll waits until there is room.
+
+A read may wait, for a few milliseconds, where the system has ``SO_RCVTIMEO`` and a flag
+for the writes that must not: most replies come within them, and so cost one call, not
+a poll and a read. A reply that takes longer is waited for by a poll, to its deadline;
+after one that did, the next wait begins with the poll. Elsewhere each does.
 
 TLS works on memory: the socket moves octets, whatever they mean. So reading while
 writing is the same with and without TLS, and TLS runs over anything.
@@ -15,8 +20,10 @@ import contextlib
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from smtpx.errors import BadReply
 from smtpx.net.addresses import endpoints_of, known_endpoints, usable_from
@@ -28,6 +35,14 @@ __all__ = ["BlockingChannel", "connect_tcp", "connect_unix"]
 
 # One read. A client reads replies, which are short; the block is allocated each time.
 _READ_OCTETS = 16 * 1024
+
+# For how long a read waits in the system. One tick of the slowest clock of Linux: a
+# signal handler lets the wait begin anew, so it has to be shorter than the time between
+# two signals of a timer, or a deadline would not be noticed as long as they come.
+_READ_SECONDS: Final = 0.004
+_TIMEVAL: Final = struct.Struct("@ll")  # seconds and microseconds
+# More than that was not asked for: there a timeval is something else.
+_MOST_READ_SECONDS: Final = 0.1
 
 # (for reading, for writing, seconds or None) -> (readable, writable)
 _Wait = Callable[[bool, bool, float | None], tuple[bool, bool]]
@@ -74,6 +89,27 @@ def _make_wait(sock: socket.socket) -> _Wait:
         )
 
     return wait_by_poll
+
+
+def _let_reads_wait(sock: socket.socket) -> int:
+    """Make reads of a socket wait a little; return the flag for calls that must not.
+
+    Where the system cannot do that, nothing ever waits, and there is no such flag.
+    """
+    sock.setblocking(False)
+    flag: int = getattr(socket, "MSG_DONTWAIT", 0)
+    if isinstance(sock, ssl.SSLSocket):
+        return 0  # it takes no flags
+    if flag and hasattr(socket, "SO_RCVTIMEO") and hasattr(select, "poll"):
+        level, option = socket.SOL_SOCKET, socket.SO_RCVTIMEO
+        asked = _TIMEVAL.pack(0, round(_READ_SECONDS * 1e6))
+        with contextlib.suppress(OSError, struct.error):
+            sock.setsockopt(level, option, asked)
+            found = _TIMEVAL.unpack(sock.getsockopt(level, option, _TIMEVAL.size))
+            if 0 < found[0] + found[1] / 1e6 <= _MOST_READ_SECONDS:
+                sock.setblocking(True)
+                return flag
+    return 0
 
 
 def _make_poll(sock: socket.socket, wait: _Wait) -> Callable[[float | None], object]:
@@ -126,8 +162,11 @@ class BlockingChannel:
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
         self._socket = sock
+        # For calls that must not wait; 0 where no call does.
+        self._now = _let_reads_wait(sock)
+        # Whether to read at once: the last reply was not long in coming.
+        self._is_prompt = self._now != 0
         self._wait = _make_wait(sock)
         self._poll = _make_poll(sock, self._wait)
         self._received = bytearray()  # as it came from the network
@@ -160,7 +199,7 @@ class BlockingChannel:
             data = self._tls.encrypt(data)
         # As `_write` does; a call less for each flight.
         try:
-            sent = self._socket.send(data)
+            sent = self._socket.send(data, self._now)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
@@ -172,13 +211,25 @@ class BlockingChannel:
             return self._receive_tls(self._tls, timeout)
         if self._received or self._is_ended:
             return self._take_received()
-        # The usual case, without a detour: one wait, one read.
-        if not self._poll(None if timeout is None else timeout * 1000):
+        clock = time.monotonic
+        started = clock()
+        if self._is_prompt and (timeout is None or timeout > _READ_SECONDS):
+            # The usual case, without a detour: one call that waits and reads.
+            try:
+                data = self._socket.recv(_READ_OCTETS)
+            except BlockingIOError:
+                self._is_prompt = False
+            else:
+                self._is_ended = not data
+                return data
+        left = None if timeout is None else (timeout - clock() + started) * 1000
+        if not self._poll(left if left is None or left > 0 else 0):
             raise TimeoutError("no data in time")
+        self._is_prompt = self._now != 0 and clock() - started < _READ_SECONDS
         try:
-            data = self._socket.recv(_READ_OCTETS)
+            data = self._socket.recv(_READ_OCTETS, self._now)
         except BlockingIOError:  # woken up for nothing, as Linux may do
-            self._read(_Clock(timeout, "data"))
+            self._read(_Clock(left and left / 1000, "data"))
             return self._take_received()
         self._is_ended = not data
         return data
@@ -212,7 +263,7 @@ class BlockingChannel:
         if self._tls is not None and self._socket.fileno() >= 0:
             with contextlib.suppress(OSError):
                 # Best effort: a peer that does not read must not hold us up.
-                self._socket.send(self._tls.close())
+                self._socket.send(self._tls.close(), self._now)
         self._socket.close()
 
     def abort(self) -> None:
@@ -221,7 +272,7 @@ class BlockingChannel:
 
     def _write(self, data: bytes | memoryview, timeout: float | None) -> None:
         try:
-            sent = self._socket.send(data)
+            sent = self._socket.send(data, self._now)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
@@ -236,7 +287,7 @@ class BlockingChannel:
                 self._read_available()
             if writable:
                 with contextlib.suppress(BlockingIOError):
-                    data = data[self._socket.send(data) :]
+                    data = data[self._socket.send(data, self._now) :]
 
     def _read(self, clock: _Clock) -> None:
         """Wait until something was read or the stream has ended."""
@@ -249,7 +300,7 @@ class BlockingChannel:
     def _read_available(self) -> bool:
         """Read once; say whether there was anything, the end included."""
         try:
-            data = self._socket.recv(_READ_OCTETS)
+            data = self._socket.recv(_READ_OCTETS, self._now)
         except BlockingIOError:
             return False
         if data:
