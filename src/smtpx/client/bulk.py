@@ -23,7 +23,7 @@ from contextlib import aclosing
 from email.message import Message
 from typing import TYPE_CHECKING, Final, cast
 
-from smtpx.client.content import WRITE_OCTETS, chunks_of, send_blocks
+from smtpx.client.content import WRITE_OCTETS, chunks_of, put_small, send_blocks
 from smtpx.client.flights import Flights, Transaction
 from smtpx.client.job import Job, Part, group_recipients, is_too_many
 from smtpx.client.limits import require_domains, require_mail
@@ -401,6 +401,10 @@ class Bulk:
     async def _say_data(self, link: Link, transaction: Transaction) -> None:
         """Say the content behind a 354."""
         plan = transaction.plan
+        if put_small(link.machine, plan.payload):
+            self._unsent_octets += transaction.octets
+            self._end(transaction)
+            return
         try:
             await send_blocks(link, plan.payload, is_ascii_only=plan.is_ascii_only)
         except DataRefused as error:
@@ -410,10 +414,12 @@ class Bulk:
                 reply=error.reply,
                 phase="data_block",
             ) from error
+        # All but the dot is written.
+        self._end(transaction)
+
+    def _end(self, transaction: Transaction) -> None:
         assert self._flights is not None  # noqa: S101 - there is a connection
         self._flights.say_end(transaction)
-        # What is not written yet.
-        self._unsent_octets += min(transaction.octets, BLOCK_OCTETS)
 
     async def _flush(self) -> None:
         """Write what is said and not written yet."""

@@ -21,6 +21,7 @@ from smtpx.wire.options import BodyType
 if TYPE_CHECKING:
     from smtpx.client.link import Link
     from smtpx.client.plan import Plan
+    from smtpx.core.client import ClientMachine
     from smtpx.wire.replies import Reply
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "chunks_of",
     "flush_content",
     "hear_end",
+    "put_small",
     "send_blocks",
     "send_chunks",
     "send_content",
@@ -57,11 +59,32 @@ async def send_content(
         DataRefused: the server had enough before the end; the connection is lost.
         NotSupported: content over 127 where it may not be; likewise.
     """
-    await send_blocks(link, payload, is_ascii_only=is_ascii_only)
-    link.machine.end_content()
+    machine = link.machine
+    if not put_small(machine, payload):
+        await send_blocks(link, payload, is_ascii_only=is_ascii_only)
+    machine.end_content()
     link.is_end_sent = not link.is_write_broken
-    await flush_content(link)
-    await hear_end(link)
+    await link.flush()
+    link.end_replies.append((await link.next_answer("data_end"))[1])
+    if machine.is_waiting:
+        await hear_end(link)
+    link.is_end_sent = False
+
+
+def put_small(machine: ClientMachine, payload: Payload) -> bool:
+    """Put a small message behind a 354, to share a write with its final dot.
+
+    Returns:
+        Whether it was small.
+    """
+    content = payload.content
+    if content is None or len(content) > BLOCK_OCTETS:
+        return False
+    data = payload.encode()
+    if len(data) > BLOCK_OCTETS:
+        return False
+    machine.send_ready(data)
+    return True
 
 
 async def hear_end(link: Link) -> None:
@@ -85,13 +108,8 @@ async def send_blocks(link: Link, payload: Payload, *, is_ascii_only: bool) -> N
     """
     machine, content = link.machine, payload.content
     if content is not None and len(content) <= MOST_ENCODED_OCTETS:
-        data = payload.encode()
-        if len(data) <= BLOCK_OCTETS:
-            # Content and final dot share a write.
-            machine.send_ready(data)
-            return
-        whole = memoryview(data)
-        for start in range(0, len(data), WRITE_OCTETS):
+        whole = memoryview(payload.encode())
+        for start in range(0, len(whole), WRITE_OCTETS):
             machine.send_ready(whole[start : start + WRITE_OCTETS])
             await flush_content(link)
         return

@@ -184,8 +184,12 @@ class Link:
         data = self.machine.data_to_send()
         if self._write_error is not None:
             raise self._write_error
+        self.phase = phase
+        seconds: float | None = getattr(self.timeouts, phase)
+        if self.deadline is not None:
+            seconds = self.left(phase)
         try:
-            await self.channel.send(data, timeout=self.left(phase))
+            await self.channel.send(data, timeout=seconds)
         except OSError as error:
             if not self.channel.is_readable:
                 raise
@@ -210,7 +214,10 @@ class Link:
         if answer is None:
             error = self._write_error
             if error is None:
-                answer = await self._wait_for_answer(self.left(phase))
+                seconds: float | None = getattr(self.timeouts, phase)
+                if self.deadline is not None:
+                    seconds = self.left(phase)
+                answer = await self._wait_for_answer(seconds)
             else:
                 answer = await self._last_answer(error)
         self.is_answered = True
@@ -224,10 +231,10 @@ class Link:
         return answer
 
     async def _wait_for_answer(self, seconds: float | None) -> tuple[Question, Reply]:
-        machine = self.machine
+        machine, receive = self.machine, self.channel.receive
         end = None if seconds is None else self._clock() + seconds
         while True:
-            data = await self.channel.receive(timeout=seconds)
+            data = await receive(timeout=seconds)
             if not data:
                 machine.receive_eof()
                 raise EOFError("the server closed the connection")

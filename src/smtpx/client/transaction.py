@@ -35,8 +35,11 @@ from smtpx.wire.commands import Data, Rset
 from smtpx.wire.envelope import RecipientResult, SendResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from smtpx.client.link import Link
     from smtpx.client.plan import Plan
+    from smtpx.wire.commands import Command, Rcpt
     from smtpx.wire.replies import Reply
 
 __all__ = ["LEFT_OVER", "run"]
@@ -117,12 +120,11 @@ class _Exchange:
         link, plan = self._link, self._plan
         machine = link.machine
         has_reset = self._needs_reset()
-        machine.send_all((_RSET, plan.mail) if has_reset else (plan.mail,))
         rcpts = plan.rcpts
         for start in range(0, len(rcpts), FLIGHT_COMMANDS):
             flight = rcpts[start : start + FLIGHT_COMMANDS]
-            machine.send_all(flight)
-            tail = self._say_tail() if start + len(flight) == len(rcpts) else ""
+            tail = self._tail() if start + len(flight) == len(rcpts) else ""
+            self._say_flight([] if start else self._opening(), flight, tail)
             await link.flush("data_block")
             if has_reset:
                 has_reset = False
@@ -145,22 +147,36 @@ class _Exchange:
             if not self._mail_reply.is_positive:
                 return
 
+    def _opening(self) -> list[Command]:
+        """Return the commands before the first RCPT."""
+        mail = self._plan.mail
+        return [_RSET, mail] if self._needs_reset() else [mail]
+
+    def _say_flight(
+        self, opening: Sequence[Command], rcpts: Sequence[Rcpt], tail: str
+    ) -> None:
+        """Say some commands at once, and what follows them."""
+        machine = self._link.machine
+        if tail == "data_start":
+            machine.send_all([*opening, *rcpts, _DATA])
+            return
+        machine.send_all([*opening, *rcpts])
+        if tail == "data_end":
+            content = self._plan.payload.content
+            assert content is not None  # noqa: S101 - as planned
+            machine.send_chunk(content, is_last=True)
+            self._link.is_end_sent = True
+
     def _needs_reset(self) -> bool:
         """Say whether something of the transaction before is left at the server."""
         return self._link.machine.state in LEFT_OVER
 
-    def _say_tail(self) -> str:
-        """Put into the flight what may follow the envelope; say what to wait for."""
-        plan, machine = self._plan, self._link.machine
+    def _tail(self) -> str:
+        """Say what follows the envelope in its flight: what is to be waited for."""
+        plan = self._plan
         if plan.is_one_flight:
-            assert plan.payload.content is not None  # noqa: S101 - as planned
-            machine.send_chunk(plan.payload.content, is_last=True)
-            self._link.is_end_sent = True
             return "data_end"
-        if plan.uses_chunks or plan.order.require_all:
-            return ""
-        machine.send(_DATA)
-        return "data_start"
+        return "" if plan.uses_chunks or plan.order.require_all else "data_start"
 
     def _check_closing(self, reply: Reply) -> None:
         """Stop at a 421: what is outstanding will never be answered."""

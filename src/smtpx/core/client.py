@@ -32,7 +32,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from enum import Enum, unique
-from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from smtpx.core.client_states import (
     ANY_VERB,
@@ -54,12 +54,12 @@ from smtpx.wire.options import ASCII_ONLY, EncodeContext
 from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, Reply, ReplyDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from smtpx.core.trace import WireLog
     from smtpx.wire.address import Mailbox
     from smtpx.wire.extensions import Registry
-    from smtpx.wire.options import MailOptions
+    from smtpx.wire.options import MailOptions, RcptOptions
     from smtpx.wire.params import ParameterTable
     from smtpx.wire.replies import ReplyLimits
 
@@ -124,10 +124,14 @@ _CODE_CLOSING: Final = 421
 # In its class a value takes ten times as long.
 _FINAL_DOT: Final[str] = Asked.END_OF_CONTENT.value
 
+_END_ASKED: Final = (Asked.END_OF_CONTENT, _FINAL_DOT)
+# Members looked up once: in their class they take four times as long.
+_DATA: Final = ClientState.DATA
+_BROKEN: Final = ClientState.BROKEN
+
 # In place of a text that repeated a password.
 _HIDDEN: Final = "(not shown, as it repeats what was sent in secret)"
 
-# Looked up once: in its class a member takes four times as long.
 _RCPT_ACCEPTED: Final = ClientTrigger.RCPT_ACCEPTED
 
 # The triggers whose replies say more than yes or no.
@@ -185,6 +189,7 @@ class ClientMachine:
         "_decoder",
         "_encoder",
         "_last_mail",
+        "_last_rcpt",
         "_log",
         "_mail_parameters",
         "_out",
@@ -214,6 +219,10 @@ class ClientMachine:
         self._registry = registry
         # Sender, options and octets of the last MAIL.
         self._last_mail: tuple[Mailbox | None, MailOptions | None, bytes]
+        # Recipient, options, context and octets of the last RCPT.
+        self._last_rcpt: tuple[
+            Mailbox | None, RcptOptions | None, EncodeContext | None, bytes
+        ]
         self._know(())
         self._context = ASCII_ONLY
         self.accepted = 0
@@ -291,12 +300,13 @@ class ClientMachine:
         Raises:
             The same as `send`; what came before the command that it is about is said.
         """
-        pending, out = self._pending, self._out
+        pending, out, log = self._pending, self._out, self._log
         for command in commands:
-            verb = allowed_as = command.verb
-            if type(command) is Raw:
+            kind, verb = type(command), command.verb
+            allowed_as = verb
+            if kind is Raw:
                 verb, allowed_as = verb.upper(), ANY_VERB
-            elif type(command) is Bdat and command.is_last:
+            elif kind is Bdat and command.is_last:  # type: ignore[union-attr]
                 verb = allowed_as = _LAST_CHUNK
             # Refuse what may not be sent now, before anything has changed.
             if pending:
@@ -310,28 +320,34 @@ class ClientMachine:
                 raise RuntimeError(
                     f"{verb} is out of order: the state is {self._ahead}"
                 )
-            line = self._encode(command)
-            if self._log is not None:
-                self._log.client_line(line[:-2])
+            encode = _ENCODERS.get(kind)
+            line = command.encode() if encode is None else encode(self, command)
+            if log is not None:
+                log.client_line(line[:-2])
             out.append(line)
             pending.append((command, verb))
             if allowed_as is ANY_VERB:
                 ahead = _AHEAD.get((ahead, verb), ahead)
             self._ahead = ahead
 
-    def _encode(self, command: Command) -> bytes:
-        """Write the line of a command, with the parameters that the server offers."""
-        if type(command) is Rcpt:
+    # With the parameters that the server offers. One like the last, as those of a
+    # sender often are, costs less.
+
+    def _encode_rcpt(self, command: Rcpt) -> bytes:
+        path, options = command.forward_path, command.options
+        known_path, known_options, known_context, line = self._last_rcpt
+        if (
+            path is not known_path
+            or options is not known_options
+            or known_context is not self._context
+        ):
             line = command.encode(self._rcpt_parameters, self._context)
-            if self._counts_domains:
-                self.domains.add(command.forward_path.domain.lower())
-            return line
-        if type(command) is Mail:
-            return self._encode_mail(command)
-        return command.encode()
+            self._last_rcpt = path, options, self._context, line
+        if self._counts_domains:
+            self.domains.add(path.domain.lower())
+        return line
 
     def _encode_mail(self, command: Mail) -> bytes:
-        """Write MAIL; one like the last, as those of a sender often are, costs less."""
         options = command.options
         path, known_options, line = self._last_mail
         if path is not command.reverse_path or known_options is not options:
@@ -393,7 +409,7 @@ class ClientMachine:
         Raises:
             RuntimeError: no 354 is open.
         """
-        if self.state is not _S.DATA or self._pending:
+        if self.state is not _DATA or self._pending:
             raise RuntimeError("content follows a 354, and none is open")
         self._put_content(data)
 
@@ -403,10 +419,11 @@ class ClientMachine:
         Raises:
             RuntimeError: no 354 is open.
         """
-        if self.state is not _S.DATA or self._pending:
+        if self.state is not _DATA or self._pending:
             raise RuntimeError("the final dot follows a 354, and none is open")
         self._out.append(self._encoder.finish())
-        self._expect(Asked.END_OF_CONTENT, _FINAL_DOT)
+        self._pending.append(_END_ASKED)
+        self._ahead = _AHEAD.get((self._ahead, _FINAL_DOT), self._ahead)
 
     def data_to_send(self) -> bytes | memoryview:
         """Return what is to be written now, once."""
@@ -445,7 +462,8 @@ class ClientMachine:
         Raises:
             BadReply: the server is out of step: close the connection.
         """
-        if self.state is _S.BROKEN:
+        before = self.state
+        if before is _BROKEN:
             raise BadReply("the connection is out of step")
         try:
             reply = self._decoder.next_reply()
@@ -466,7 +484,7 @@ class ClientMachine:
         # It answers the first thing outstanding.
         question, verb = pending[0]
         code = reply.code
-        effect = _EFFECTS.get((self.state, verb, code // 100))
+        effect = _EFFECTS.get((before, verb, code // 100))
         trigger, state = effect or self._judge_unknown(verb, code)
         if verb == "MAIL":
             self.accepted = 0
@@ -566,6 +584,7 @@ class ClientMachine:
         self.may_pipeline = "PIPELINING" in self.capabilities
         # The tables that wrote it are gone.
         self._last_mail = None, None, b""
+        self._last_rcpt = None, None, None, b""
         self._counts_domains = "RCPTDOMAINMAX" in self.capabilities.limits
 
     def _take_unasked(self, reply: Reply) -> tuple[Question, Reply]:
@@ -590,3 +609,9 @@ class ClientMachine:
         """Break off with an error."""
         self.break_off()
         raise BadReply(what)
+
+
+_ENCODERS: Final[dict[type, Callable[[ClientMachine, Any], bytes]]] = {
+    Mail: ClientMachine._encode_mail,
+    Rcpt: ClientMachine._encode_rcpt,
+}
