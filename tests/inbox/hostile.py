@@ -9,9 +9,12 @@ What runs or fetches asks the server that its text names, which counts.
 from __future__ import annotations
 
 import base64
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["bombs", "deceptions", "html_attacks", "mail_with_html"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["GROWING", "bombs", "deceptions", "html_attacks", "mail_with_html"]
 
 # One pixel, transparent.
 PIXEL: Final = (
@@ -366,3 +369,69 @@ def bombs() -> dict[str, bytes]:
         + b"".join(b"<font color=%d>" % n for n in range(30_000)),
         "css": b"Content-Type: text/html\r\n\r\n<style>" + b"url(\\61 (" * 50_000,
     }
+
+
+def _as_html(piece: bytes, size: int, opening: bytes = b"") -> bytes:
+    head = b"Content-Type: text/html\r\n\r\n" + opening
+    return head + piece * (size // len(piece))
+
+
+def _numbered(pattern: bytes, size: int) -> bytes:
+    """Join pieces with a number in each, of a size together."""
+    count = size // (len(pattern) + 2)
+    return b"".join(pattern.replace(b"#", b"%d" % number) for number in range(count))
+
+
+def _in_field(name: bytes, piece: bytes, ending: bytes = b"") -> Callable[[int], bytes]:
+    """Make messages with a field that is one piece again and again."""
+
+    def make(size: int) -> bytes:
+        count = size // len(piece)
+        return name + b": " + piece * count + ending + b"\r\n\r\nx"
+
+    return make
+
+
+#: Messages of about so many octets, each of which was, or might be, slow to look at:
+#: twice the octets must not be four times the work.
+GROWING: Final[dict[str, Callable[[int], bytes]]] = {
+    "parts in parts": lambda size: (
+        b"Subject: x\r\n"
+        + _numbered(b"Content-Type: multipart/mixed; boundary=b#\r\n\r\n--b#\r\n", size)
+    ),
+    "parts beside parts": lambda size: (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        + b"--b\r\n\r\nx\r\n" * (size // 10)
+    ),
+    "lines like boundaries": lambda size: (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--c\r\n" * (size // 5)
+    ),
+    "header fields": lambda size: b"X:y\r\n" * (size // 5) + b"\r\nx",
+    "fields of recipients": lambda size: b"To: a@b.c\r\n" * (size // 11) + b"\r\nx",
+    "a folded field": _in_field(b"Subject", b" x\r\n"),
+    "a long encoded word": lambda size: (
+        b"Subject: =?utf-8?b?" + b"QUJD" * (size // 4) + b"?=\r\n\r\nx"
+    ),
+    "many encoded words": _in_field(b"Subject", b"=?utf-8?q?=C3?= "),
+    "encoded words that do not end": _in_field(b"Subject", b"=?utf-8?q?x"),
+    "parameters": _in_field(b"Content-Type", b";a=b", b"\r\nX: y"),
+    "parameters without a value": _in_field(b"Content-Type", b";", b"a=b"),
+    # RFC 2231 section 3.
+    "a parameter in segments": lambda size: (
+        b"Content-Disposition: attachment"
+        + _numbered(b";\r\n filename*#*=%41", size)
+        + b"\r\n\r\nx"
+    ),
+    "addresses": _in_field(b"To", b"a@b.c,"),
+    "groups": _in_field(b"To", b"a:;"),
+    "comments in comments": _in_field(b"From", b"("),
+    "a route that does not end": lambda size: b"From: <" + b"@" * size + b">\r\n\r\nx",
+    "spaces around dots": _in_field(b"From", b" . "),
+    "nested tags": lambda size: _as_html(b"<div>", size),
+    "nested tags of tables": lambda size: _as_html(b"<table><b>", size),
+    "style sheets": lambda size: _as_html(b"url(\\61 (", size, b"<style>"),
+    "quotes in a style sheet": lambda size: _as_html(b"url('", size, b"<style>"),
+    "comments in a style sheet": lambda size: _as_html(b"/*", size, b"<style>"),
+    "ampersands": lambda size: _as_html(b"&", size, b"<p title='"),
+    "angle brackets": lambda size: _as_html(b"<", size),
+}

@@ -32,6 +32,10 @@ from smtpx.wire.address import Mailbox
         ("=?utf-8?q?=C3=85?= <a@b.c>", [("Å", "a@b.c", None)]),
         ('"=?utf-8?q?=C3=85?=" <a@b.c>', [("Å", "a@b.c", None)]),
         ("<@x,@y:a@b.c>", [("", "a@b.c", None)]),
+        ("<, @x:a@b.c>", [("", "a@b.c", None)]),
+        # Of what is no route nothing is taken out: nobody wrote a@d.e here.
+        ("<a@b:c@d.e>", [("", "a@b:c@d.e", None)]),
+        ('<"a@b:c"@d.e>', [("", '"a@b:c"@d.e', None)]),
         ("Ann<a@b.c>", [("Ann", "a@b.c", None)]),
         ("Ann <a@b.c> <d@e.f>", [("Ann", "<a@b.c> <d@e.f>", None)]),
         ("<a@b.c>:d", [("", "<a@b.c> :d", None)]),

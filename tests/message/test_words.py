@@ -110,6 +110,7 @@ def test_base64(octets: bytes, decoded: bytes, is_fine: bool) -> None:
         ('a; b="c;d\\"e"; f=g', "a", {"b": 'c;d"e', "f": "g"}),
         ("a; b = c ; b=d", "a", {"b": "c"}),
         ("a;;; b=c;", "a", {"b": "c"}),
+        ("a; d; ;; b=c; e; =f; g=h", "a", {"b": "c", "": "f", "g": "h"}),
         ("a; b; c=d", "a", {"c": "d"}),
         ("a; b", "a", {}),
         ('a; b="c', "a", {"b": "c"}),

@@ -120,7 +120,9 @@ _TOKEN: Final = re.compile(
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _COMMENT_MARK: Final = re.compile(r"[()\\]")
 _SPACE: Final = re.compile(r"\s+")
-_ROUTE: Final = re.compile(r"@[^:]*:")
+# A route comes first (RFC 5322 section 4.4: obs-route). Looked for anywhere, it would
+# take hours in "<@@@@...", and cut "<a@b:c@d>" to an address that nobody wrote.
+_ROUTE: Final = re.compile(r",*@[^:]*:")
 
 
 class _Reader:
@@ -171,7 +173,10 @@ class _Reader:
     def _finish(self) -> None:
         """Make an address of what was gathered, if that is anything."""
         if self._angle is not None:
-            address = _ROUTE.sub("", _SPACE.sub("", self._angle), count=1)
+            address = _SPACE.sub("", self._angle)
+            route = _ROUTE.match(address)
+            if route is not None:
+                address = address[route.end() :]
             if any(self._rest):
                 # Whoever reads it may take any of it for the address: so it is none.
                 rest = "".join(self._rest)

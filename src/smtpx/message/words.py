@@ -264,13 +264,11 @@ def _cut_parameters(text: str, position: int) -> Iterator[tuple[str, str]]:
     while position < len(text):
         position += 1  # the semicolon, or what stands in its place
         equals = text.find("=", position)
-        semicolon = text.find(";", position)
         if equals < 0:
             return
-        if 0 <= semicolon < equals:
-            position = semicolon
-            continue
-        name = text[position:equals].strip().lower()
+        # All that has no value is passed over at once: a search for "=" from each
+        # semicolon on would take a minute for a megabyte of semicolons.
+        name = text[position:equals].rpartition(";")[2].strip().lower()
         position = equals + 1
         while text[position : position + 1].isspace():
             position += 1
