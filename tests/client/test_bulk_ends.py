@@ -306,6 +306,39 @@ def test_a_stream_that_was_read_is_not_parted_later() -> None:
     assert [one.recipient for one in outcome.refused] == ["c@b.test"]
 
 
+@pytest.mark.parametrize("opening", [PIPELINING, CHUNKING, hello()])
+@pytest.mark.parametrize("retry", [True, False])
+def test_those_who_were_too_many_are_not_lost_with_the_connection(
+    opening: str, retry: bool
+) -> None:
+    """Found by the matrix: 452 4.5.3 before the connection broke was taken for good."""
+    scripted = Scripted(opening, opening)
+    verb = "BDAT" if opening is CHUNKING else "."
+    server = Mirror(
+        scripted, {f"{verb} 0": "EOF"}, most_recipients=2, too_many="452 4.5.3 many"
+    )
+    outcomes, _ = send_many(scripted, [letter(0, b"x", THREE)], retry_not_sent=retry)
+    (outcome,) = outcomes
+    assert [one.recipient for one in outcome.unknown] == ["a@b.test", "b@b.test"]
+    assert isinstance(outcome.error, ConnectionLost)
+    assert outcome.error.delivery is UNKNOWN
+    assert server.recipients == ([["c@b.test"]] if retry else [])
+    assert [one.recipient for one in outcome.accepted] == ["c@b.test"] * retry
+    assert [one.recipient for one in outcome.refused] == ["c@b.test"] * (not retry)
+
+
+def test_those_who_were_too_many_go_again_with_the_others() -> None:
+    scripted = Scripted(PIPELINING, PIPELINING)
+    server = Mirror(
+        scripted, {"DATA 0": "EOF"}, most_recipients=2, too_many="452 4.5.3 many"
+    )
+    outcomes, error = send_many(scripted, [letter(0, b"x", THREE)], retry_not_sent=True)
+    assert error is None
+    assert found(outcomes) == [DELIVERED]
+    assert outcomes[0].error is None
+    assert server.recipients == [THREE[:2], THREE[2:]]
+
+
 def test_how_many_recipients_are_taken_is_learnt() -> None:
     scripted = Scripted(hello())
     server = Mirror(scripted, most_recipients=2, too_many="452 4.5.3 too many")

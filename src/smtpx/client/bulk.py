@@ -486,11 +486,7 @@ class Bulk:
             job.replies.append(verdict.reply)
         if transaction.accepted == len(part.indexes) or plan.order.require_all:
             return
-        left = [
-            index
-            for index, reply in zip(part.indexes, transaction.rcpt_replies, strict=True)
-            if is_too_many(reply)
-        ]
+        left = _too_many(transaction)
         if left and job.can_repeat:
             # RFC 5321 section 4.5.3.1.10: the others go in another transaction.
             self._rcpt_max = transaction.accepted
@@ -563,19 +559,23 @@ class Bulk:
             transaction.end_replies,
             may_have=may_have,
         )
-        part.job.note(part.indexes, results)
+        job = part.job
+        job.note(part.indexes, results)
         left = [
             index
             for index, result in zip(part.indexes, results, strict=True)
             if result.delivery is Delivery.NOT_SENT
         ]
-        if left:
-            return Part(part.job, left)
+        if transaction.accepted and not transaction.plan.order.require_all:
+            left = sorted({*left, *_too_many(transaction)})
+        if left and not any(result.is_unknown for result in results):
+            return Part(job, left)
         unknown = _with_delivery(error, Delivery.UNKNOWN)
         if isinstance(unknown, ConnectionLost):
             unknown.results = tuple(results)
-        part.job.fail(unknown)
-        return None
+        job.open_parts += bool(left)
+        job.fail(unknown)
+        return Part(job, left) if left else None
 
     def _drop(self) -> None:
         """Close the connection at once."""
@@ -606,6 +606,13 @@ def _phase_of(question: Question | None) -> str:
     if type(question) is Bdat:
         return "data_end" if question.is_last else "data_block"
     return _PHASES.get(type(question), "command")
+
+
+def _too_many(transaction: Transaction) -> list[int]:
+    """Return the recipients who are to go in another transaction."""
+    # Fewer replies than recipients came if the connection broke.
+    replies = zip(transaction.indexes, transaction.rcpt_replies, strict=False)
+    return [index for index, reply in replies if is_too_many(reply)]
 
 
 def _as_outgoing(item: object) -> Outgoing:
