@@ -53,6 +53,25 @@ def test_lock_step_goes_on_after_a_refusal(verb: str) -> None:
     assert server.contents == [b"x\r\n"] * 2
 
 
+@pytest.mark.parametrize("message", [b"y", [b"y", b"y"]])
+@pytest.mark.parametrize("reply", ["450 4.3.0 no", "421 4.3.2 going", "EOF"])
+def test_content_waits_for_the_reset_of_a_transaction_with_recipients(
+    reply: str, message: bytes | list[bytes]
+) -> None:
+    """Found by the matrix: behind a refused RSET it was for the recipients before."""
+    scripted = Scripted(CHUNKING, CHUNKING)
+    server = Mirror(scripted, {"RCPT 1": "550 5.1.1 no", "RSET 0": reply})
+    all_or_none = letter(0, b"x", ["a@b.test", "b@b.test"], require_all=True)
+    outcomes, error = send_many(
+        scripted, [all_or_none, letter(1, message)], retry_not_sent=True
+    )
+    assert error is None
+    assert found(outcomes) == [REFUSED, DELIVERED]
+    assert server.recipients == [["b@b.test"]]
+    assert server.said.count(b"RSET\r\n") == 1
+    assert len(scripted.channels) == 2
+
+
 def test_a_refused_sender_saves_further_recipients() -> None:
     scripted = Scripted(CHUNKING)
     server = Mirror(scripted, {"MAIL 0": "550 5.7.1 no"})

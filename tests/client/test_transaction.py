@@ -422,7 +422,7 @@ def test_refused_envelope_takes_its_chunk_along() -> None:
         + f"{FLIGHT}S: 250 ok\nS: 550 no\nS: 503 no recipients\n"
         + f"{reset}S: 250 ok\nS: 550 no\nS: 503 x\nS: 503 x\n"
         + f"{FLIGHT}S: 250 ok\nS: 250 ok\nS: 554 spam\n"
-        + f"{reset}S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 queued as Q"
+        + f"C: RSET\nS: 250 ok\n{FLIGHT}S: 250 ok\nS: 250 ok\nS: 250 queued as Q"
     )
     for kind in (RecipientsRefused, SenderRefused, DataRefused):
         with pytest.raises(kind):
@@ -443,6 +443,21 @@ def test_refused_reset_is_out_of_step() -> None:
     with pytest.raises(OutOfStep, match="RSET"):
         send(scripted)
     assert not scripted.client.is_connected
+
+
+def test_content_waits_for_the_reset_of_a_transaction_with_recipients() -> None:
+    """Found by the matrix: behind a refused RSET it was for the recipients before."""
+    scripted = Scripted(
+        CHUNKING
+        + f"{FLIGHT}S: 250 ok\nS: 250 ok\nS: 554 spam\n"
+        + "C: RSET\nS: 450 not now",
+    )
+    with pytest.raises(DataRefused):
+        send(scripted)
+    with pytest.raises(OutOfStep, match="RSET") as caught:
+        send(scripted)
+    assert caught.value.delivery is Delivery.NOT_SENT
+    scripted.require_end()
 
 
 # --- Content. ---

@@ -351,11 +351,10 @@ class Connection:
                 at = fault.octet - server.generated
                 octets = server.chances.choice(_GARBAGE)
                 reply = reply[:at] + octets + reply[at:]
-        server.generated += len(reply)
-        if not self.is_silent:
-            self.out += reply
-            if whose:
-                self.acks.append((server.generated, whose))
+        if whose and not self.is_silent:
+            line_end = reply.find(b"\r\n") + 2
+            self.acks.append((server.generated + line_end, whose))
+        self.put_out(reply)
         return True
 
     # What is understood.
@@ -365,36 +364,41 @@ class Connection:
         if self.is_closed or self.is_frozen:
             return
         octets, at = self.octets + data, 0
+        # What is called may close the connection.
         while not self.is_closed:
-            if self.is_data:
-                # Behind the CRLF of DATA, which was kept for this.
-                end = octets.find(b"\r\n.\r\n", at)
-                if end < 0:
-                    break
-                content = octets[at + 2 : end + 2].replace(b"\r\n.", b"\r\n")
-                at = end + 5
-                self.is_data = False
-                self.end(content.removeprefix(b"."))
-                self.forget()
-                continue
-            end = octets.find(b"\r\n", at) + 2
-            if end < 2:
+            end = self.understand(octets, at)
+            if end == at:
                 break
-            verb = octets[at : at + 4]
-            if verb == b"BDAT":
-                words = octets[at:end].split()
-                if len(octets) < end + int(words[1]):
-                    break
-                start, end = end, end + int(words[1])
-                self.bdat(octets[start:end], is_last=len(words) > 2)
-            elif verb == b"DATA":
-                self.data()
-                if self.is_data:
-                    end -= 2
-            else:
-                _VERBS[verb](self, octets[at:end])
             at = end
         self.octets = octets[at:]
+
+    def understand(self, octets: bytes, at: int) -> int:
+        """Take a command or a content; return where it ends, or where it starts."""
+        if self.is_data:
+            # `at` is at the CRLF of DATA, which was kept for this.
+            end = octets.find(b"\r\n.\r\n", at)
+            if end < 0:
+                return at
+            content = octets[at + 2 : end + 2].replace(b"\r\n.", b"\r\n")
+            self.is_data = False
+            self.end(content.removeprefix(b"."))
+            self.forget()
+            return end + 5
+        end = octets.find(b"\r\n", at) + 2
+        if end < 2:
+            return at
+        verb = octets[at : at + 4]
+        if verb == b"BDAT":
+            words = octets[at:end].split()
+            start, end = end, end + int(words[1])
+            if len(octets) < end:
+                return at
+            self.bdat(octets[start:end], is_last=len(words) > 2)
+        elif verb == b"DATA":
+            return end - 2 if self.data() else end
+        else:
+            _VERBS[verb](self, octets[at:end])
+        return end
 
     def hello(self, _line: bytes) -> None:
         self.answer(self.server.hello)
@@ -449,11 +453,12 @@ class Connection:
         if server.limits.are_told and server.spoilt_from == float("inf"):
             server.complain("more than LIMITS tells")
 
-    def data(self) -> None:
+    def data(self) -> bool:
         if not self.accepted:
             self.answer(b"503 RCPT first\r\n")
         else:
             self.is_data = self.answer(b"354 go\r\n")
+        return self.is_data
 
     def bdat(self, chunk: bytes, *, is_last: bool) -> None:
         if not self.accepted or self.has_failed:

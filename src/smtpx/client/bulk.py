@@ -318,7 +318,12 @@ class Bulk:
         """Say a transaction: all of it if it needs not wait for any reply."""
         flights, plan = self._flights, transaction.plan
         assert flights is not None  # noqa: S101 - there is a connection
+        is_left_open = flights.is_left_open
         commands = flights.begin(transaction)
+        if is_left_open and plan.uses_chunks:
+            flights.say(transaction, commands[:1])
+            await self._hear_all(transaction)
+            del commands[0]
         is_pipelining = self._opening._options.pipelining and link.machine.may_pipeline
         if plan.is_one_flight:
             flights.say(transaction, commands)

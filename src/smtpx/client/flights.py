@@ -286,6 +286,18 @@ class Flights:
             and self.machine.outstanding <= FLIGHT_COMMANDS // 2
         )
 
+    @property
+    def is_left_open(self) -> bool:
+        """Whether a transaction that failed is known to have left recipients behind.
+
+        RSET is to be answered then before any content is said: were it refused, the
+        content would be for them.
+        """
+        machine = self.machine
+        return (
+            not self.under_way and machine.state in LEFT_OVER and machine.accepted > 0
+        )
+
     def _adapt(self, transaction: Transaction) -> None:
         """Trust a server that accepts with more, one that defers with less."""
         end_replies = transaction.end_replies

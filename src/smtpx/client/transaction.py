@@ -120,6 +120,11 @@ class _Exchange:
         link, plan = self._link, self._plan
         machine = link.machine
         has_reset = self._needs_reset()
+        if has_reset and machine.accepted and plan.is_one_flight:
+            # Were RSET refused, the content behind it would be for the recipients of
+            # the transaction before.
+            await self._check_reset(await link.ask(_RSET))
+            has_reset = False
         rcpts = plan.rcpts
         for start in range(0, len(rcpts), FLIGHT_COMMANDS):
             flight = rcpts[start : start + FLIGHT_COMMANDS]
