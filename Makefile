@@ -102,9 +102,12 @@ extras: $(VENV)/.dev  ## each extra alone, in a virtual environment of its own
 browser: $(VENV)/.dev  ## look at the inbox's page with Chromium, which must be installed
 	$(PYTEST) -m browser tests/inbox/browser
 
-.PHONY: guard mutations
+.PHONY: guard faults mutations
 guard: $(VENV)/.dev  ## count instructions a message, against peers and against before
 	$(BIN)/python -m benchmarks instructions
+
+faults: $(VENV)/.dev  ## have sending in bulk fail at each octet of each kind of run
+	$(PY) -m tests.faults
 
 mutations: $(VENV)/.dev  ## take each defence away, and see that a test notices
 	$(BIN)/python tools/mutations.py

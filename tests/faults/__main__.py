@@ -28,7 +28,6 @@ def main() -> int:
     counts: Counter[str] = Counter()
     bad = 0
     start = time.monotonic()
-    gc.freeze()
     for side, kind, way in parts(options):
         runs = struck = 0
         for octet in octets(options, way, side):
@@ -84,11 +83,12 @@ def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
 
 def octets(options: argparse.Namespace, way: str, side: str) -> range:
     """Return where to strike."""
-    end = octets_of(way, side)
+    end = octets_of(way)[side]
     if options.count is not None:
         end = options.offset + options.count * options.stride
     return range(options.offset, end, options.stride)
 
 
 if __name__ == "__main__":
+    gc.freeze()
     sys.exit(main())
