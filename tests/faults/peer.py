@@ -91,7 +91,7 @@ class Limits:
         recipients: in a transaction; more are answered with 452 4.5.3.
         mails: over a connection.
         domains: likewise.
-        are_told: by LIMITS (RFC 9422); then nobody may exceed them.
+        are_told: by LIMITS; then nobody may exceed them.
     """
 
     recipients: int = 1_000
@@ -342,7 +342,7 @@ class Connection:
                 self.is_closed = fault.kind == "421"
                 self.is_used_up = verb == b"MAIL" and fault.kind == "452"
                 if verb == b"RSET" and not fault.kind.startswith("421"):
-                    # Nobody may refuse RSET (RFC 5321 section 4.3.2).
+                    # Nobody may refuse RSET: what follows is between the two.
                     server.spoilt_from = server.generated
                 return False
             if fault.kind == "garbage":
@@ -470,7 +470,7 @@ class Connection:
         elif self.end(b"".join(self.chunks)):
             self.forget()
         else:
-            # RFC 3030 section 2: only RSET ends it.
+            # Only RSET ends it.
             self.has_failed = True
 
     def end(self, content: bytes) -> bool:
