@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpx.errors import UnsafeOctets
+from smtpx.message import fields
 from smtpx.message.fields import (
     Header,
     HeaderLimits,
@@ -97,6 +102,81 @@ def test_limit_of_octets(limit: int, kept: int) -> None:
     assert len(header.fields) == kept
     assert len(header.defects) == 2 - kept
     assert octets[start:] == b"body"
+
+
+HEADER_LINES = st.sampled_from(
+    [
+        *(b"A: 1\r\n", b"b :2\n", b"c:\n", b" more\r\n", b"\t\n", b"--: x\n"),
+        *(b"--end\r\n", b"no field\r\n", b"\r\n", b"\n", b":\n", b"From x\n", b"A: 1"),
+        *(b"\xe9: 1\n", b"A\r: 1\n", b"A : \r1\n", b" --end\n", b"--end: 1\n"),
+    ]
+)
+IS_END = st.sampled_from([None, lambda line: line.startswith(b"--end")])
+
+
+@given(
+    st.lists(HEADER_LINES, max_size=12).map(b"".join),
+    st.integers(1, 4),
+    st.integers(1, 40),
+    IS_END,
+)
+def test_what_exceeds_a_limit_is_passed_over_as_if_it_were_kept(
+    octets: bytes,
+    count: int,
+    size: int,
+    is_end: Callable[[bytes], bool] | None,
+) -> None:
+    whole, end = parse_header(octets, is_end=is_end)
+    header, found = parse_header(
+        octets, limits=HeaderLimits(max_octets=size, max_fields=count), is_end=is_end
+    )
+    assert found == end
+    assert header.fields == whole.fields[: len(header.fields)]
+    surplus = tuple(text for text in header.defects if "has over" in text)
+    rest = tuple(text for text in header.defects if "has over" not in text)
+    assert rest == whole.defects
+    assert bool(surplus) == (len(header.fields) < len(whole.fields))
+
+
+class Counted:
+    """A pattern that counts how often it is asked."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern = pattern
+        self.calls = 0
+
+    def match(self, *arguments: Any) -> re.Match[bytes] | None:  # noqa: ANN401
+        self.calls += 1
+        return self._pattern.match(*arguments)
+
+
+def test_a_part_ends_among_its_surplus() -> None:
+    octets = b"A: 1\n" * 3 + b"--end: 1\nB: 2\n"
+    limits = HeaderLimits(max_fields=1)
+    _, end = parse_header(octets, limits=limits, is_end=lambda line: b"end" in line)
+    assert octets[end:] == b"--end: 1\nB: 2\n"
+    _, end = parse_header(octets, limits=limits, is_end=lambda line: b"x" in line)
+    assert end == len(octets)
+
+
+def test_a_surplus_of_fields_is_passed_over_many_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Line by line, a million of them would hold an event loop for a second."""
+    counted, surplus = Counted(fields._FIELD_START), Counted(fields._SURPLUS_LINES)
+    monkeypatch.setattr(fields, "_FIELD_START", counted)
+    monkeypatch.setattr(fields, "_SURPLUS_LINES", surplus)
+    limits = HeaderLimits(max_octets=10, max_fields=10)
+    octets = b"a:b\r\n c\r\n" * 2500
+    header, start = parse_header(octets + b"\r\nbody", limits=limits)
+    assert (len(header.fields), start) == (1, len(octets) + 2)
+    header, start = parse_header(octets, limits=limits)
+    assert (len(header.fields), start) == (1, len(octets))
+    assert header.defects == ("the header has over 10 octets",)
+    # Of each header the field that is kept, the one too many, and the one that ends it.
+    assert counted.calls == 2 * 3
+    # Some 4,997 lines, a thousand at a time, until there are none.
+    assert surplus.calls == 2 * 6
 
 
 @pytest.mark.parametrize("wrong", [{"max_octets": 0}, {"max_fields": 0}])

@@ -42,6 +42,12 @@ __all__ = [
 _FIELD_NAME = re.compile(rb"[!-9;-~]+")
 # Obsolete syntax has white space before the colon (RFC 5322 section 4.5).
 _FIELD_START = re.compile(rb"([!-9;-~]+)[ \t]*:")
+# Lines of fields that nobody keeps, many at a time: a client may send a million. Not
+# all at once, since a match remembers where each repetition began.
+_SURPLUS_LINES = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n|[ \t][^\n]*+\n){1,1000}")
+_SURPLUS_LINES_OF_A_PART = re.compile(
+    rb"(?:(?!--)[!-9;-~]++[ \t]*+:[^\n]*+\n|[ \t][^\n]*+\n){1,1000}"
+)
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 
 # What a line should not exceed (RFC 5322 section 2.1.1).
@@ -173,8 +179,13 @@ def parse_header(
         The header, and where the body begins.
     """
     collector = _Collector(octets, start, limits)
+    surplus = _SURPLUS_LINES if is_end is None else _SURPLUS_LINES_OF_A_PART
     position = start
     while position < len(octets):
+        if collector.is_full:
+            position = _skip(surplus, octets, position)
+            if position == len(octets):
+                break
         line_end = octets.find(b"\n", position) + 1 or len(octets)
         if octets.startswith((b" ", b"\t"), position) and collector.is_open:
             position = line_end
@@ -202,6 +213,13 @@ def parse_header(
     return Header(tuple(collector.fields), tuple(collector.defects)), position
 
 
+def _skip(pattern: re.Pattern[bytes], octets: bytes, position: int) -> int:
+    """Return where lines that match end, here if there are none."""
+    while (match := pattern.match(octets, position)) is not None:
+        position = match.end()
+    return position
+
+
 class _Collector:
     """Gathers the fields of one header within its limits."""
 
@@ -209,6 +227,7 @@ class _Collector:
         self.fields: list[HeaderField] = []
         self.defects: list[str] = []
         self.is_open = False
+        self.is_full = False
         self._octets = octets
         self._limits = limits
         self._end = start + limits.max_octets
@@ -223,8 +242,10 @@ class _Collector:
             return
         self.is_open = False
         if position > self._end:
+            self.is_full = True
             self.note(f"the header has over {self._limits.max_octets} octets")
         elif len(self.fields) >= self._limits.max_fields:
+            self.is_full = True
             self.note(f"the header has over {self._limits.max_fields} fields")
         else:
             octets = self._octets[self._begun : position]
