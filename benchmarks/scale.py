@@ -1,123 +1,56 @@
 """How the cost of the server grows: connections, recipients, sizes, pieces.
 
 Each run sends one kind of load in growing amounts to a server of its own, and takes the
-server's CPU time. Where cost is proportional, the lines are straight. Idle connections
-are compared with a bare ``asyncio.Protocol`` that greets and does nothing else.
-``python -m benchmarks scale``; ``--pictures DIRECTORY`` draws it.
+server's CPU time. A line is fitted to each, of a fixed cost and one for each unit.
+``python -m benchmarks scale``; ``--pictures DIRECTORY`` draws it, ``--page FILE`` puts
+its tables into docs/explanation/scale.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import socket
 import statistics
-import subprocess
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.cpu import resident_octets, tree_cpu_ns
 from benchmarks.drawing import draw_lines
+from benchmarks.fit import fit_line, last_exponent
+from benchmarks.idle import ENVELOPE, LINE, idle_table
 from benchmarks.loops import EVENT_LOOPS
 from benchmarks.measure import describe_python, markdown_table, note, say
-from benchmarks.processes import HOST, python_program, read_report, stop
+from benchmarks.pages import put
+from benchmarks.talk import Running, allow_descriptors, running, talking
 from smtpx.message.fields import DEFAULT_HEADER_LIMITS
 from smtpx.message.parsed import parse_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     Points = list[tuple[float, float]]
 
-LINE: Final = (
-    b"The quick brown fox jumps over the lazy dog, and the dog lets it pass.\r\n"
-)
 MAX_FIELDS: Final = DEFAULT_HEADER_LIMITS.max_fields
-ENVELOPE: Final = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\n"
-REPLY_SECONDS: Final = 120.0
-# Fewer would be a few ticks of the clock only; more would take minutes.
+# The small ones are repeated more often, since a chance delay is a large part of them.
 REPEATS: Final = 3
-
-
-class Talker:
-    """One connection: octets out, replies counted."""
-
-    def __init__(self, port: int) -> None:
-        """Connect, and read the greeting."""
-        self.sock = socket.create_connection((HOST, port), REPLY_SECONDS)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.hear(1)
-
-    def hear(self, replies: int) -> bytes:
-        """Read so many replies; return the last octets of them."""
-        tail = b""
-        while replies:
-            data = self.sock.recv(262_144)
-            if not data:
-                raise RuntimeError(f"closed by the server after {tail!r}")
-            lines = (tail + data).split(b"\r\n")
-            tail = lines.pop()
-            replies -= sum(line[3:4] == b" " for line in lines)
-            refused = [line for line in lines if line[:1] in b"45" and line]
-            if refused:
-                raise RuntimeError(f"refused: {refused[0]!r}")
-        return tail
-
-    def ask(self, octets: bytes, replies: int = 1) -> None:
-        """Send, and read so many replies."""
-        self.sock.sendall(octets)
-        self.hear(replies)
-
-    def close(self) -> None:
-        """Hang up."""
-        self.sock.close()
-
-
-@dataclass
-class Running:
-    """A server under measurement."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-
-    def cpu(self, work: Callable[[], None]) -> float:
-        """Return the microseconds of CPU that the server spends on something."""
-        before = tree_cpu_ns(self.process.pid)
-        work()
-        return (tree_cpu_ns(self.process.pid) - before) / 1000
-
-    def resident(self) -> int:
-        """Return the octets of memory that it has."""
-        return resident_octets(self.process.pid)
-
-
-@contextlib.contextmanager
-def running(name: str, loop: str) -> Iterator[Running]:
-    """Run a server of ``benchmarks.serve``."""
-    command = python_program("serve", name, "--loop", loop)
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            yield Running(process, int(read_report(process)["port"]))
-        finally:
-            stop(process)
-
-
-def talking(server: Running) -> Talker:
-    """Connect and say EHLO."""
-    talker = Talker(server.port)
-    talker.ask(b"EHLO bench.example\r\n")
-    return talker
+MOST_REPEATS: Final = 40
+ENOUGH_MICROSECONDS: Final = 50_000
 
 
 def median_cpu(server: Running, work: Callable[[], None]) -> float:
-    """Return the median of a few runs, after one to warm up."""
+    """Return the median of some runs, after one to warm up."""
     work()
-    return statistics.median(server.cpu(work) for _ in range(REPEATS))
+    return repeat(lambda: server.cpu(work))
+
+
+def repeat(measured: Callable[[], float]) -> float:
+    """Return the median of some runs that each give their microseconds."""
+    first = measured()
+    count = min(MOST_REPEATS, max(REPEATS, round(ENOUGH_MICROSECONDS / first)))
+    return statistics.median([first, *(measured() for _ in range(count - 1))])
 
 
 def recipients(server: Running, count: int) -> float:
@@ -251,13 +184,15 @@ STUDIES: Final = (
 def header_fields(count: int) -> float:
     """Parse a message of so many header fields, here; return microseconds."""
     content = b"X-Field: the quick brown fox\r\n" * count + b"\r\nHello\r\n"
-    figures = []
-    for _ in range(REPEATS + 1):
+
+    def once() -> float:
         start = time.process_time_ns()
         parsed = parse_message(content)
         assert len(parsed.header.all("X-Field")) == min(count, MAX_FIELDS)
-        figures.append((time.process_time_ns() - start) / 1000)
-    return statistics.median(figures[1:])
+        return (time.process_time_ns() - start) / 1000
+
+    once()
+    return repeat(once)
 
 
 def pieces(size: int) -> tuple[float, float]:
@@ -285,46 +220,6 @@ def pieces(size: int) -> tuple[float, float]:
     return -(-len(content) // size), (time.process_time_ns() - start) / 1000
 
 
-@dataclass
-class Idle:
-    """What idle connections cost.
-
-    Attributes:
-        octets: of memory, for each.
-        accept_microseconds: of CPU, for each, to be accepted and greeted.
-        latency: of a message over another connection, in milliseconds; median.
-    """
-
-    octets: float
-    accept_microseconds: float
-    latency: float
-
-
-def idle(name: str, loop: str, count: int) -> Idle:
-    """Open connections that say nothing, with one at work among them."""
-    with running(name, loop) as server:
-        talkers = [Talker(server.port) for _ in range(50)]  # what is made only once
-        before = server.resident()
-        spent = server.cpu(
-            lambda: talkers.extend(Talker(server.port) for _ in range(count))
-        )
-        grown = server.resident() - before
-        latency = 0.0
-        if name != "bare":
-            active = talking(server)
-            latency = statistics.median(_one_message(active) for _ in range(200))
-        for talker in talkers:
-            talker.close()
-    return Idle(grown / count, spent / count, latency)
-
-
-def _one_message(talker: Talker) -> float:
-    start = time.perf_counter_ns()
-    talker.ask(ENVELOPE + b"DATA\r\n", 3)
-    talker.ask(LINE + b".\r\n")
-    return (time.perf_counter_ns() - start) / 1e6
-
-
 def measure(loop: str, largest: int) -> dict[str, Points]:
     """Run every study; the points of each by its name."""
     found: dict[str, Points] = {}
@@ -337,53 +232,62 @@ def measure(loop: str, largest: int) -> dict[str, Points]:
                 if amount <= largest
             ]
     note("in this process")
-    found["header fields"] = [
-        (n, header_fields(n)) for n in (1, 10, 100, 1_000, 10_000, 100_000)
-    ]
+    # More than these are passed over, unread.
+    counts = (1, 10, 100, 1_000, MAX_FIELDS)
+    found["header fields"] = [(n, header_fields(n)) for n in counts]
     sizes = (65_536, 16_384, 1_024, 64, 16, 4, 1)
     found["pieces"] = [pieces(size) for size in sizes]
     return found
 
 
+def describe(found: dict[str, Points]) -> dict[str, tuple[str, str]]:
+    """Return title and unit of each study."""
+    drawn = {study.name: (study.title, study.unit) for study in STUDIES}
+    drawn["header fields"] = ("A header parsed", "fields")
+    drawn["pieces"] = ("1 MB in pieces of 64 KiB to 1 octet, core alone", "pieces")
+    return {name: drawn[name] for name in found}
+
+
 def table(found: dict[str, Points]) -> str:
-    """Lay out what a unit costs at each amount."""
+    """Lay out the line of each study, and how straight it is."""
+    rows = []
+    for name, (title, unit) in describe(found).items():
+        points = found[name]
+        line = fit_line(points)
+        rows.append(
+            [
+                title,
+                f"{points[0][0]:,.0f} to {points[-1][0]:,.0f} {unit}",
+                *(f"{line.fixed:,.0f}", f"{line.unit:,.3g}"),
+                f"{line.deviation(points):.0%}",
+                f"{last_exponent(points, line.fixed):.2f}",
+            ]
+        )
+    headings = ["", "amounts", "us fixed", "us a unit", "furthest off", "last exponent"]
+    return markdown_table(headings, rows, aligned_left=2)
+
+
+def points_table(found: dict[str, Points]) -> str:
+    """Lay out what each amount cost."""
     rows = [
-        [name, *(f"{amount:,.0f}: {spent / amount:,.3g}" for amount, spent in points)]
-        for name, points in found.items()
+        [title, *(f"{amount:,.0f}: {spent:,.0f}" for amount, spent in found[name])]
+        for name, (title, _) in describe(found).items()
     ]
     width = max(map(len, rows))
-    headings = ["CPU us a unit, by amount", *[""] * (width - 1)]
+    headings = ["CPU us in all, by amount", *[""] * (width - 1)]
     return markdown_table(headings, [row + [""] * (width - len(row)) for row in rows])
 
 
-def idle_table(loop: str, counts: Sequence[int]) -> str:
-    """Lay out what idle connections cost."""
-    rows = []
-    for count in counts:
-        bare, ours = idle("bare", loop, count), idle("smtpx-large", loop, count)
-        rows.append(
-            [
-                f"{count:,}",
-                f"{ours.octets / 1024:.1f}",
-                f"{bare.octets / 1024:.1f}",
-                f"{ours.accept_microseconds:.0f}",
-                f"{bare.accept_microseconds:.0f}",
-                f"{ours.latency:.2f}",
-            ]
-        )
-    headings = ["idle connections", "KiB each", "KiB each, bare", "us to accept"]
-    return markdown_table([*headings, "us, bare", "ms a message among them"], rows)
-
-
 def pictures(found: dict[str, Points], directory: Path) -> None:
-    """Draw each study."""
+    """Draw each study, and its line."""
     directory.mkdir(parents=True, exist_ok=True)
-    drawn = {study.name: (study.title, study.unit) for study in STUDIES}
-    drawn["header fields"] = ("Parsing a header", "fields")
-    drawn["pieces"] = ("1 MB in pieces of 64 KiB to 1 octet", "pieces")
-    for name, points in found.items():
-        title, unit = drawn[name]
-        svg = draw_lines(title, {"smtpx": points}, units=(unit, "CPU \u00b5s"))
+    for name, (title, unit) in describe(found).items():
+        points = sorted(found[name])
+        line = fit_line(points)
+        # Where a fixed cost would be below none, there is nothing to draw.
+        fitted = [(x, line.at(x)) for x, _ in points if line.at(x) > 0]
+        series = {"fitted line": fitted, "measured": points}
+        svg = draw_lines(title, series, units=(unit, "CPU \u00b5s"))
         path = directory / f"scale-{name.replace(' ', '-')}.svg"
         path.write_text(svg, "utf-8")
 
@@ -393,20 +297,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--loop", choices=list(EVENT_LOOPS), default="uvloop")
     parser.add_argument("--largest", type=int, default=1_000_000_000)
-    parser.add_argument("--idle", type=int, nargs="*", default=[100, 1_000, 10_000])
+    parser.add_argument("--idle", type=int, nargs="*", default=[0, 100, 1_000, 10_000])
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--pictures", type=Path, help="draw into a directory")
+    parser.add_argument("--page", type=Path, help="put the tables into a page")
     options = parser.parse_args(arguments)
+    # Each connection has one at either end, in a process of its own.
+    options.idle = [
+        count for count in options.idle if count + 200 < allow_descriptors()
+    ]
     found = measure(options.loop, options.largest)
     if options.pictures is not None:
         pictures(found, options.pictures)
     if options.json:
         say(json.dumps(found, indent=2))
         return
-    say(f"{describe_python()}, {options.loop}; {os.cpu_count()} cores\n")
-    say(table(found))
-    if options.idle:
-        say("\n" + idle_table(options.loop, options.idle))
+    idle = idle_table(options.loop, options.idle) if options.idle else ""
+    setting = f"{describe_python()}, {options.loop}, {os.cpu_count()} cores"
+    texts = {
+        "lines": f"{setting}:\n\n{table(found)}",
+        "points": points_table(found),
+        "idle": f"{setting}:\n\n{idle}",
+    }
+    if options.page is not None:
+        page = options.page.read_text("utf-8")
+        for name, text in texts.items():
+            page = put(page, name, text)
+        options.page.write_text(page, "utf-8")
+    say("\n\n".join(texts.values()))
 
 
 if __name__ == "__main__":
