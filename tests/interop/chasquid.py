@@ -10,6 +10,7 @@ from tests.interop.jail import Jail, substitute
 from tests.interop.maildir import Maildir
 from tests.interop.names import PASSWORD, USER
 from tests.interop.programs import HOST, free_port, running, wait_until_listening
+from tests.interop.refusals import address_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,16 @@ mv "$directory/tmp/$$" "$directory/new/$$"
 """
 
 
+# Says by how it ends whether a message is refused: 20 is for good.
+POST_DATA = f"""\
+#!/bin/sh
+case $MAIL_FROM in
+  {address_of("end", 550)}) echo "{words_of("end")}"; exit 20 ;;
+  {address_of("end", 450)}) echo "{words_of("end")}"; exit 75 ;;
+esac
+"""
+
+
 @dataclass(frozen=True)
 class Chasquid:
     """A chasquid that is running."""
@@ -66,8 +77,7 @@ def configure(jail: Jail, files: ServerFiles, ports: dict[str, int]) -> None:
     values = {"host": HOST, **{name: str(port) for name, port in ports.items()}}
     jail.write("etc/chasquid/chasquid.conf", substitute(CONFIGURATION, values))
     jail.write("bin/deliver", DELIVER)
-    # An example for filters that are not here.
-    (jail.root / "etc/chasquid/hooks/post-data").unlink(missing_ok=True)
+    jail.write("etc/chasquid/hooks/post-data", POST_DATA, 0o755)
     certificate = "etc/chasquid/certs/chasquid.example"
     jail.copy(files.certificate, f"{certificate}/fullchain.pem")
     jail.copy(files.key, f"{certificate}/privkey.pem")

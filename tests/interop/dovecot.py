@@ -19,6 +19,7 @@ from tests.interop.programs import (
     running,
     wait_until_listening,
 )
+from tests.interop.refusals import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,12 @@ service anvil {{
     mode = 0
   }}
 }}
+protocol lmtp {{
+  mail_plugins = quota
+}}
+plugin {{
+  quota = maildir:all
+}}
 service lmtp {{
   unix_listener lmtp {{
     mode = 0666
@@ -122,6 +129,9 @@ def running_dovecot(root: Path, files: ServerFiles) -> Iterator[Dovecot]:
     os.chown(root / "mail", user.pw_uid, user.pw_gid)
     (root / "users").write_text(
         f"{USER}:{{PLAIN}}{PASSWORD}::::::\nother@example.com:{{PLAIN}}{PASSWORD}::::::\n"
+        # Nothing fits in, and there is no place for anything.
+        f"{address_of('end', 550)}:::::::userdb_quota_rule=*:bytes=1\n"
+        f"{address_of('end', 450)}:::::::userdb_mail=maildir:/dev/null/x\n"
     )
     (root / "oauth2").write_text(OAUTH2.format(root=root))
     # By who asked for the token, the algorithm, and the name of the key.

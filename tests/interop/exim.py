@@ -10,6 +10,7 @@ from tests.interop.jail import PORTS, USERS, Jail, JailedServer, substitute
 from tests.interop.maildir import Maildir
 from tests.interop.names import PASSWORD, USER
 from tests.interop.programs import HOST, free_port, running, wait_until_listening
+from tests.interop.refusals import ALL, address_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,8 @@ PROGRAM = "/usr/sbin/exim4"
 
 CONFIGURATION = """\
 primary_hostname = exim.example
-local_interfaces = <; [@host@]:@port@ ; [@host@]:@tls_port@ ; [@host@]:@auth_port@
+local_interfaces = <; [@host@]:@port@ ; [@host@]:@tls_port@ ; [@host@]:@auth_port@ ; \
+  [@host@]:@refusing_port@
 tls_on_connect_ports = @tls_port@
 tls_advertise_hosts = *
 tls_certificate = /etc/exim4/certificate.pem
@@ -35,14 +37,31 @@ log_selector = +all
 keep_environment =
 host_lookup =
 rfc1413_hosts =
+acl_smtp_connect = check_connection
+acl_smtp_mail = check_mail
 acl_smtp_rcpt = check_rcpt
-acl_smtp_data = accept
+acl_smtp_predata = check_data
+acl_smtp_data = check_end
 never_users =
 # There are some hundred messages of tests, and each is to be delivered at once.
 smtp_accept_queue_per_connection = 0
 
 begin acl
+check_connection:
+  deny condition = ${if eq{$received_port}{@refusing_port@}}
+       message = 554 no connection today
+  accept
+check_mail:
+@refuse_mail@
+  accept
+check_data:
+@refuse_data@
+  accept
+check_end:
+@refuse_end@
+  accept
 check_rcpt:
+@refuse_rcpt@
   deny condition = ${if and {{eq{$received_port}{@auth_port@}} \
          {!def:authenticated_id}}}
        message = authentication required
@@ -114,6 +133,17 @@ cram:
 """
 
 
+def refusals(stage: str) -> str:
+    """Write down what it is to refuse there."""
+    key = "recipients" if stage == "RCPT" else "senders"
+    return "\n".join(
+        f"  {'deny' if code >= 500 else 'defer'} {key} = {address_of(stage, code)}\n"
+        f"       message = {code} {words_of(stage)}"
+        for one, code in ALL
+        if one == stage
+    )
+
+
 class Exim(JailedServer):
     """An Exim that is running."""
 
@@ -125,6 +155,7 @@ def configure(jail: Jail, files: ServerFiles, ports: dict[str, int]) -> None:
         "user": USER,
         "password": PASSWORD.replace("$", r"\$"),
         **{name: str(port) for name, port in ports.items()},
+        **{f"refuse_{one.lower()}": refusals(one) for one, _ in ALL},
     }
     jail.write("etc/exim4/exim4.conf", substitute(CONFIGURATION, values))
     jail.write("etc/exim4/passwords", f"{USER}: {PASSWORD}\n")

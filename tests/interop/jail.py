@@ -141,10 +141,12 @@ class JailedServer:
     # Where it sends what is for example.net (never by TLS) and example.org (by TLS
     # and with AUTH only); nobody listens there but a test.
     relay_port: int
+    # Refuses all clients as soon as they come.
+    refusing_port: int
     version: str
     log: Path
     user: Maildir
     other: Maildir
 
 
-PORTS = ("port", "tls_port", "auth_port", "relay_port")
+PORTS = ("port", "tls_port", "auth_port", "relay_port", "refusing_port")

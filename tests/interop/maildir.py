@@ -19,6 +19,10 @@ TRACE_FIELD = re.compile(
 )
 
 
+# Where markers are looked for, behind what servers put on top.
+HEADER_OCTETS = 8_192
+
+
 class Maildir:
     """A Maildir into which somebody else delivers."""
 
@@ -29,6 +33,26 @@ class Maildir:
     def take_next(self) -> bytes:
         """Wait for a message not taken before, and return its file's content."""
         return poll(self._find_next, f"mail in {self.path}").read_bytes()
+
+    def take(self, marker: bytes) -> bytes:
+        """Wait for a message with this in its header, and return its file's content.
+
+        Args:
+            marker: of one message alone, so that what came before does no harm.
+        """
+        path = poll(lambda: self._find(marker), f"{marker!r} in {self.path}")
+        return path.read_bytes()
+
+    def _find(self, marker: bytes) -> Path | None:
+        new = self.path / "new"
+        for path in new.iterdir() if new.is_dir() else ():
+            if path.name not in self._seen:
+                with path.open("rb") as file:
+                    found = marker in file.read(HEADER_OCTETS)
+                if found:
+                    self._seen.add(path.name)
+                    return path
+        return None
 
     def _find_next(self) -> Path | None:
         # A file in new/ is complete: it was written elsewhere and renamed.

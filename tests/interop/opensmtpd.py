@@ -17,6 +17,7 @@ from tests.interop.programs import (
     running,
     wait_until_listening,
 )
+from tests.interop.refusals import ALL, address_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,17 @@ queue ttl 1h
 # failure of the route, which is given up for a while then.
 mta limit session-mail-max 1
 mta limit session-keepalive 0
+# Else a route rests between connections, for seconds.
+mta limit conn-delay-route 0
+mta limit conn-delay-relay 0
+mta limit reconn-delay-route 0
 mta limit session-transaction-delay 0
-listen on @host@ port @port@ tls pki opensmtpd.example hostname opensmtpd.example
+@refusals@
+filter "nobody" phase connect match src "127.0.0.1" \\
+  disconnect "554 no connection today"
+listen on @host@ port @refusing_port@ hostname opensmtpd.example filter "nobody"
+listen on @host@ port @port@ tls pki opensmtpd.example hostname opensmtpd.example \\
+  filter "refusals"
 listen on @host@ port @tls_port@ smtps pki opensmtpd.example \\
   hostname opensmtpd.example auth-optional <users>
 listen on @host@ port @auth_port@ tls-require pki opensmtpd.example \\
@@ -55,6 +65,26 @@ match from any for domain "example.org" action "relay_tls"
 """
 
 
+# What it calls the stages of a transaction.
+PHASES = {"MAIL": "mail-from", "RCPT": "rcpt-to", "DATA": "data", "end": "commit"}
+
+
+def refusals() -> str:
+    """Write down what it is to refuse."""
+    lines = []
+    for stage, code in ALL:
+        name, address = f"{stage.lower()}{code}", address_of(stage, code)
+        condition = "rcpt-to" if stage == "RCPT" else "mail-from"
+        action = "disconnect" if code == 421 else "reject"
+        lines.append(f'table {name} {{ "{address}" }}')
+        lines.append(
+            f'filter "{name}" phase {PHASES[stage]} match {condition} <{name}> '
+            f'{action} "{code} {words_of(stage)}"'
+        )
+    names = ", ".join(f'"{stage.lower()}{code}"' for stage, code in ALL)
+    return "\n".join([*lines, f'filter "refusals" chain {{ {names} }}'])
+
+
 class OpenSMTPD(JailedServer):
     """An OpenSMTPD that is running."""
 
@@ -62,6 +92,7 @@ class OpenSMTPD(JailedServer):
 def configure(jail: Jail, files: ServerFiles, ports: dict[str, int]) -> None:
     """Write the configuration, and make what OpenSMTPD does not make."""
     values = {"host": HOST, **{name: str(port) for name, port in ports.items()}}
+    values["refusals"] = refusals()
     jail.write("etc/smtpd.conf", substitute(CONFIGURATION, values))
     jail.write("etc/users", f"{USER}\t{crypt(PASSWORD)}\n")
     jail.write("etc/credentials", f"label\t{USER}:{PASSWORD}\n")

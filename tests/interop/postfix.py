@@ -21,6 +21,7 @@ from tests.interop.programs import (
     running,
     wait_until_listening,
 )
+from tests.interop.refusals import ALL, address_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,13 @@ smtpd_sasl_path = {sasl_path}
 smtpd_sasl_security_options = noanonymous
 smtpd_tls_auth_only = yes
 smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_recipient_restrictions = reject_unlisted_recipient, permit
+smtpd_recipient_restrictions = check_recipient_access inline:{{ {refuse_rcpt} }},
+    reject_unlisted_recipient, permit
+# Where a test asks for it, and at once instead of at RCPT.
+smtpd_delay_reject = no
+smtpd_sender_restrictions = check_sender_access inline:{{ {refuse_mail} }}
+smtpd_data_restrictions = check_sender_access inline:{{ {refuse_data} }}
+smtpd_end_of_data_restrictions = check_sender_access inline:{{ {refuse_end} }}
 smtputf8_enable = yes
 # What a test receives: in clear, and by TLS with the certificate checked.
 relay_domains = example.net, example.org
@@ -81,6 +88,8 @@ MASTER_CF = """\
 {host}:{auth_port} inet n - n - - smtpd
   -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
   -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
+{host}:{refusing_port} inet n - n - - smtpd
+  -o smtpd_client_restrictions=reject
 {host}:{gateway_port} inet n - n - - smtpd
   -o inet_protocols=all
   -o smtpd_authorized_xclient_hosts=127.0.0.0/8
@@ -129,6 +138,8 @@ class Postfix:
     tls_port: int
     # Relays only for those who have authenticated.
     auth_port: int
+    # Refuses all clients as soon as they come.
+    refusing_port: int
     # Takes XCLIENT and XFORWARD.
     gateway_port: int
     # Wants a PROXY header.
@@ -148,8 +159,17 @@ class Postfix:
 
 PORTS = (
     *("port", "tls_port", "auth_port", "gateway_port", "proxy_port"),
-    *("proxied_port", "filtered_port", "filter_port", "relay_port"),
+    *("proxied_port", "filtered_port", "filter_port", "relay_port", "refusing_port"),
 )
+
+
+def refusals(stage: str) -> str:
+    """Write down what it is to refuse there."""
+    return ", ".join(
+        f"{{ {address_of(stage, code)} = {code} {code // 100}.7.1 {words_of(stage)} }}"
+        for one, code in ALL
+        if one == stage
+    )
 
 
 def configure(
@@ -171,6 +191,7 @@ def configure(
             authority=files.authority,
             host=HOST,
             relay_port=ports["relay_port"],
+            **{f"refuse_{one.lower()}": refusals(one) for one, _ in ALL},
         ),
         encoding="utf-8",
     )

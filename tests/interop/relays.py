@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # The domain that is passed on in clear, and the one that is by TLS.
 CLEAR, SECURED = "example.net", "example.org"
 
+# Who sends what is refused: a mailbox of its own, since failures come when they like.
+RETURN_PATH = "other@example.com"
+
 # What each writes to its log of a recipient that was refused for good, and for now.
 LOG_LINES = {
     "postfix": (r"to=<{}>,.* status=bounced", r"to=<{}>,.* status=deferred"),
@@ -40,7 +43,7 @@ class Relay:
 
     Attributes:
         relay_port: the port.
-        sender: the mailbox that it returns failures to.
+        sender: the mailbox of `RETURN_PATH`, to which it returns failures.
     """
 
     key: str
@@ -90,4 +93,4 @@ class Relay:
 
 def describe_relay(key: str, server: Postfix | Exim | OpenSMTPD) -> Relay:
     version = getattr(server, "version", None) or postfix_version()
-    return Relay(key, version, server.port, server.relay_port, server.log, server.user)
+    return Relay(key, version, server.port, server.relay_port, server.log, server.other)

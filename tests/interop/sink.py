@@ -40,12 +40,12 @@ class Sink:
         path = poll(self._find_complete, "smtp-sink to write the message down")
         return self._parse(path.read_bytes())
 
-    def pop_message(self) -> bytes:
-        """Return the content of a message not taken before: any of them."""
-        path = poll(self._find_complete, "smtp-sink to write a message down")
-        content = self._parse(path.read_bytes())[1]
-        path.unlink()
-        return content
+    def take(self, marker: bytes) -> bytes:
+        """Return the content of the message with this in it."""
+        path = poll(
+            lambda: self._find_complete(marker), f"smtp-sink to write {marker!r}"
+        )
+        return self._parse(path.read_bytes())[1]
 
     @staticmethod
     def _parse(dump: bytes) -> tuple[dict[str, list[str]], bytes]:
@@ -62,9 +62,10 @@ class Sink:
         """Return how many messages came."""
         return len(list(self._dumps.iterdir()))
 
-    def _find_complete(self) -> Path | None:
+    def _find_complete(self, marker: bytes = b"") -> Path | None:
         for path in self._dumps.iterdir():
-            if path.read_bytes().endswith(b"\n\n"):
+            content = path.read_bytes()
+            if content.endswith(b"\n\n") and marker in content:
                 return path
         return None
 

@@ -20,7 +20,7 @@ from tests.interop.names import PASSWORD, USER
 from tests.interop.peers import RECIPIENT
 from tests.interop.programs import HOST
 from tests.interop.recording import Records
-from tests.interop.relays import CLEAR, SECURED, Relay, describe_relay
+from tests.interop.relays import CLEAR, RETURN_PATH, SECURED, Relay, describe_relay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -270,13 +270,16 @@ async def refused(case: Case, stage: str, code: int) -> str:
     recipient = f"b{next(_numbers)}@{CLEAR}"
     is_permanent = code >= 500
     async with case.server():
-        await case.relay.hand_over(TRICKY, recipient, sender=RECIPIENT)
+        await case.relay.hand_over(TRICKY, recipient, sender=RETURN_PATH)
         line = await case.relay.wait_for_refusal(recipient, is_permanent=is_permanent)
         async with asyncio.timeout(30):
             await case.arrivals.closed.wait()
     # What we said is what an administrator reads.
     assert f"no {stage} today" in line
     assert case.arrivals.queue.empty()
+    if is_permanent:
+        returned = await asyncio.to_thread(case.relay.sender.take, recipient.encode())
+        assert f"no {stage} today" in returned.decode()
     return "returned" if is_permanent else "kept for later"
 
 

@@ -8,7 +8,9 @@ docs/reference/interoperability.md says which of the two it was.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,8 +20,10 @@ from smtpx.client.options import Auth
 from tests.interop.fronts import TOTAL_SECONDS, Front
 from tests.interop.messages import EMPTY_BODY, HEADER, TRICKY, large
 from tests.interop.names import HELLO_NAME, PASSWORD, SENDER, USER
+from tests.interop.oauth import make_token
 from tests.interop.peers import OTHER, PEERS, RECIPIENT, UNKNOWN, Peer, open_peer
 from tests.interop.recording import Records
+from tests.interop.refusals import ALL, CONNECTION
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -29,9 +33,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.interop
 
 YES, NO = "yes", "-"
-MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256")
+PASSWORDS = ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256")
+TOKENS = ("XOAUTH2", "OAUTHBEARER")
 # As long as a paragraph that some program did not wrap.
 LONG_LINE_OCTETS = 5_000
+
+
+_numbers = itertools.count()
+
+
+def mark(message: bytes) -> bytes:
+    """Return a message with a first line that no other has.
+
+    Servers deliver when they like, and not in order.
+    """
+    return b"X-Marker: -%d-\r\n" % next(_numbers) + message
 
 
 @dataclass(frozen=True)
@@ -96,9 +112,15 @@ class Case:
 
     async def arrives(self, message: bytes, **how: object) -> None:
         """Send, and compare what arrives octet for octet."""
-        result = await self.send(message, **how)  # type: ignore[arg-type]
+        marked = mark(message)
+        result = await self.send(marked, **how)  # type: ignore[arg-type]
         assert [one.recipient for one in result.accepted] == [RECIPIENT]
-        assert await asyncio.to_thread(self.peer.take) == message
+        assert await self.take(marked) == marked
+
+    async def take(self, marked: bytes) -> bytes:
+        """Wait for the message with this first line."""
+        marker = marked.partition(b"\r\n")[0]
+        return await asyncio.to_thread(self.peer.take, marker)
 
 
 async def in_clear(case: Case) -> str:
@@ -135,11 +157,13 @@ async def authenticates(case: Case) -> str:
         with pytest.raises(smtpx.NotSupported):
             await case.send(TRICKY, auth=Auth(USER, PASSWORD))
         return NO
-    common = [one for one in MECHANISMS if one in offered]
+    common = [one for one in (*PASSWORDS, *TOKENS) if one in offered]
     assert common
     done = []
     for mechanism in common:
         auth = Auth(USER, PASSWORD, mechanisms=(mechanism,))
+        if mechanism in TOKENS:
+            auth = Auth(USER, token=make_token(), mechanisms=(mechanism,))
         try:
             await case.arrives(TRICKY, url=url, auth=auth)
         except smtpx.AuthenticationFailed:
@@ -210,7 +234,7 @@ async def pipelines(case: Case) -> str:
 
 
 async def many(case: Case) -> str:
-    messages = [HEADER + b"\r\n%d\r\n.\r\n" % number for number in range(20)]
+    messages = [mark(HEADER + b"\r\n%d\r\n.\r\n" % number) for number in range(20)]
     outgoing = [smtpx.Outgoing(one, SENDER, [RECIPIENT]) for one in messages]
     is_lmtp = case.peer.url.startswith("lmtp")
 
@@ -226,13 +250,12 @@ async def many(case: Case) -> str:
         async with async_kind(case.peer.url, options=case.options) as client:
             outcomes = [one async for one in client.send_many(outgoing)]
     assert {one.delivery for one in outcomes} == {smtpx.Delivery.DELIVERED}
-    taken = [await asyncio.to_thread(case.peer.take) for _ in messages]
-    assert sorted(taken) == sorted(messages)
+    assert [await case.take(one) for one in messages] == messages
     return YES
 
 
 async def large_message(case: Case) -> str:
-    await case.arrives(large(5_000_000), url=case.best_url)
+    await case.arrives(large(15_000_000), url=case.best_url)
     return YES
 
 
@@ -247,14 +270,14 @@ async def size_limit(case: Case) -> str:
 
 
 async def long_line(case: Case) -> str:
-    message = HEADER + b"\r\n" + b"x" * LONG_LINE_OCTETS + b"\r\n"
+    message = mark(HEADER + b"\r\n" + b"x" * LONG_LINE_OCTETS + b"\r\n")
     with pytest.raises(smtpx.LineTooLong):
         await case.send(message)
     try:
         await case.send(message, long_lines=True)
     except smtpx.DataRefused:
         return "refused"
-    arrived = await asyncio.to_thread(case.peer.take)
+    arrived = await case.take(message)
     if arrived == message:
         return "kept"
     # Nothing is lost but the shape.
@@ -268,9 +291,9 @@ async def null_path(case: Case) -> str:
 
 
 async def refused_recipient(case: Case) -> str:
-    recipients = (UNKNOWN, RECIPIENT)
-    result = await case.send(TRICKY, recipients=recipients)
-    assert await asyncio.to_thread(case.peer.take) == TRICKY
+    message = mark(TRICKY)
+    result = await case.send(message, recipients=(UNKNOWN, RECIPIENT))
+    assert await case.take(message) == message
     refused = [one.recipient for one in result.refused]
     if not refused:
         return "takes all"
@@ -282,10 +305,53 @@ async def refused_recipient(case: Case) -> str:
 
 
 async def two_recipients(case: Case) -> str:
-    result = await case.send(TRICKY, recipients=(RECIPIENT, OTHER))
+    message = mark(TRICKY)
+    result = await case.send(message, recipients=(RECIPIENT, OTHER))
     assert [one.recipient for one in result.accepted] == [RECIPIENT, OTHER]
-    assert await asyncio.to_thread(case.peer.take) == TRICKY
+    assert await case.take(message) == message
     return YES
+
+
+ERRORS: dict[str, type[smtpx.SendError]] = {
+    CONNECTION: smtpx.GreetingRefused,
+    "MAIL": smtpx.SenderRefused,
+    "RCPT": smtpx.RecipientsRefused,
+    "DATA": smtpx.DataRefused,
+    "end": smtpx.DataRefused,
+}
+
+
+async def refused(case: Case, name: str) -> str:
+    """Be refused, and have it told: by which reply, whether for good, what it means."""
+    refusal = case.peer.refusals.get(name)
+    if refusal is None:
+        return NO
+    stage = name.rpartition(" ")[2]
+    kind = ERRORS[stage]
+    if refusal.code == 421:
+        kind = smtpx.ConnectionLost
+    elif stage == "end" and case.peer.url.startswith("lmtp"):
+        # There the end is answered for each recipient.
+        kind = smtpx.RecipientsRefused
+    with pytest.raises(kind) as caught:
+        await case.send(
+            TRICKY,
+            url=refusal.url,
+            sender=refusal.sender,
+            recipients=(refusal.recipient,),
+            # Exim asks the rules for DATA at DATA alone.
+            chunking=smtpx.Chunking.NEVER,
+        )
+    error = caught.value
+    is_unsent = kind in {smtpx.GreetingRefused, smtpx.ConnectionLost}
+    assert error.delivery is (
+        smtpx.Delivery.NOT_SENT if is_unsent else smtpx.Delivery.REFUSED
+    )
+    assert error.is_temporary is (refusal.code < 500)
+    assert error.reply is not None
+    assert refusal.words in str(error.reply)
+    assert error.reply.code // 100 == refusal.code // 100
+    return str(error.reply.code)
 
 
 FEATURES: dict[str, Callable[[Case], Awaitable[str]]] = {
@@ -301,12 +367,16 @@ FEATURES: dict[str, Callable[[Case], Awaitable[str]]] = {
     "PIPELINING": pipelines,
     "SIZE": size_limit,
     "empty body": empty_body,
-    "5 MB": large_message,
+    "15 MB": large_message,
     "line of 5,000 octets": long_line,
     "null reverse path": null_path,
     "two recipients": two_recipients,
     "unknown recipient refused": refused_recipient,
     "twenty messages, one connection": many,
+    **{
+        f"{code} to {stage}": partial(refused, name=f"{code} to {stage}")
+        for stage, code in ((CONNECTION, 554), *ALL)
+    },
 }
 
 
@@ -317,7 +387,7 @@ def records() -> Iterator[Records]:
     found.write()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def peer(request: pytest.FixtureRequest, certificates: ServerFiles) -> Iterator[Peer]:
     with open_peer(request.param, request, certificates) as it:
         yield it
