@@ -56,13 +56,29 @@ listen on @host@ port @tls_port@ smtps pki opensmtpd.example \\
 listen on @host@ port @auth_port@ tls-require pki opensmtpd.example \\
   hostname opensmtpd.example auth <users>
 action "local" maildir "/mail/%{user.username}" alias <aliases>
-action "relay" relay helo opensmtpd.example host smtp+notls://@host@:@relay_port@
-action "relay_tls" relay helo opensmtpd.example \\
-  host smtp+tls://label@@host@:@relay_port@ auth <credentials>
 match from any for domain "example.com" action "local"
-match from any for domain "example.net" action "relay"
-match from any for domain "example.org" action "relay_tls"
+@relays@
 """
+
+
+# A relay that was used rests for ten seconds: each of these is one of its own, since it
+# has a name of its own to say.
+RELAYS = 20
+
+
+def relays(host: str, port: int) -> str:
+    """Write down where mail for others goes: by subdomains, in clear and by TLS."""
+    lines = []
+    for number in range(RELAYS):
+        helo = f"helo opensmtpd{number}.example"
+        lines += [
+            f'action "clear{number}" relay {helo} host smtp+notls://{host}:{port}',
+            f'action "tls{number}" relay {helo} host smtp+tls://label@{host}:{port} '
+            "auth <credentials>",
+            f'match from any for domain "n{number}.example.net" action "clear{number}"',
+            f'match from any for domain "n{number}.example.org" action "tls{number}"',
+        ]
+    return "\n".join(lines)
 
 
 # What it calls the stages of a transaction.
@@ -93,6 +109,7 @@ def configure(jail: Jail, files: ServerFiles, ports: dict[str, int]) -> None:
     """Write the configuration, and make what OpenSMTPD does not make."""
     values = {"host": HOST, **{name: str(port) for name, port in ports.items()}}
     values["refusals"] = refusals()
+    values["relays"] = relays(HOST, ports["relay_port"])
     jail.write("etc/smtpd.conf", substitute(CONFIGURATION, values))
     jail.write("etc/users", f"{USER}\t{crypt(PASSWORD)}\n")
     jail.write("etc/credentials", f"label\t{USER}:{PASSWORD}\n")

@@ -233,10 +233,11 @@ def running_sink_peer() -> Iterator[Peer]:
         for stage, code in ALL:
             # A server for each, with words of its own.
             option = "-Q" if code == 421 else "-r" if code < 500 else "-f"
+            words = "closing" if code == 421 else "Error"
             verb = "." if stage == "end" else stage.lower()
             other = stack.enter_context(running_sink(option, verb))
             url = f"smtp+plain://{HOST}:{other.port}"
-            refusals[f"{code} to {stage}"] = Refusal(code, "Error", url=url)
+            refusals[f"{code} to {stage}"] = Refusal(code, words, url=url)
         other = stack.enter_context(running_sink("-f", "connect"))
         url = f"smtp+plain://{HOST}:{other.port}"
         refusals[f"554 to {CONNECTION}"] = Refusal(554, "Error", url=url)

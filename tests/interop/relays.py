@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import smtpx
 from tests.interop.names import HELLO_NAME
+from tests.interop.opensmtpd import RELAYS
 from tests.interop.peers import PEERS, RECIPIENT, postfix_version
 from tests.interop.programs import HOST, poll
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # The domain that is passed on in clear, and the one that is by TLS.
 CLEAR, SECURED = "example.net", "example.org"
+
+_numbers = itertools.count()
 
 # Who sends what is refused: a mailbox of its own, since failures come when they like.
 RETURN_PATH = "other@example.com"
@@ -52,6 +56,18 @@ class Relay:
     relay_port: int
     log: Path
     sender: Maildir
+
+    def next_recipient(self, domain: str, local_part: str = "b") -> str:
+        """Return a recipient that no message had: a relay remembers what became of one.
+
+        Args:
+            domain: `CLEAR` or `SECURED`.
+            local_part: a number is put behind it.
+        """
+        number = next(_numbers)
+        if self.key == "opensmtpd":
+            domain = f"n{number % RELAYS}.{domain}"
+        return f"{local_part}{number}@{domain}"
 
     @property
     def name(self) -> str:

@@ -7,7 +7,6 @@ for at one end has to come out at the other.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,8 +30,6 @@ pytestmark = pytest.mark.interop
 
 YES, NO = "yes", "-"
 RELAYS = ("postfix", "exim", "opensmtpd")
-# No two tests share a recipient: a relay remembers what became of one.
-_numbers = itertools.count()
 
 
 @dataclass
@@ -151,7 +148,7 @@ class Case:
         local_part: str = "b",
     ) -> Arrived:
         """Hand a message over in clear, and return what comes of it."""
-        recipient = f"{local_part}{next(_numbers)}@{CLEAR}"
+        recipient = self.relay.next_recipient(CLEAR, local_part)
         async with self.server(dsn=True):
             await self.relay.hand_over(
                 message, recipient, sender=sender, mail=mail, rcpt=rcpt
@@ -176,7 +173,7 @@ async def in_clear(case: Case) -> str:
 
 async def by_starttls(case: Case) -> str:
     async with case.server(is_secured=True, kind=Authenticating):
-        await case.relay.hand_over(TRICKY, f"b{next(_numbers)}@{SECURED}")
+        await case.relay.hand_over(TRICKY, case.relay.next_recipient(SECURED))
         arrived = await case.arrivals.next()
     assert as_handed_over(arrived.content) == TRICKY
     assert arrived.protocol.startswith("ESMTPS")
@@ -185,7 +182,7 @@ async def by_starttls(case: Case) -> str:
 
 async def authenticates(case: Case) -> str:
     async with case.server(is_secured=True, kind=Authenticating):
-        await case.relay.hand_over(TRICKY, f"b{next(_numbers)}@{SECURED}")
+        await case.relay.hand_over(TRICKY, case.relay.next_recipient(SECURED))
         arrived = await case.arrivals.next()
     # Postfix has no password here: its SASL library is a package of its own.
     assert arrived.user == (None if case.relay.key == "postfix" else USER)
@@ -267,7 +264,7 @@ async def chunks(case: Case) -> str:
 
 async def refused(case: Case, stage: str, code: int) -> str:
     case.arrivals.refusal = (stage, code)
-    recipient = f"b{next(_numbers)}@{CLEAR}"
+    recipient = case.relay.next_recipient(CLEAR)
     is_permanent = code >= 500
     async with case.server():
         await case.relay.hand_over(TRICKY, recipient, sender=RETURN_PATH)
