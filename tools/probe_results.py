@@ -27,7 +27,8 @@ nothing else. Made by `tools/probe_results.py` from the record of a run
 
 A finding is about that version and that configuration. Several have settings against
 what was found: Postfix, for one, has `smtpd_forbid_bare_newline`, which its newer
-versions switch on themselves.
+versions switch on themselves. Checks whose names begin with `auth-` were made at the
+port for those who log in, where a server has one, with a user and a password.
 """
 
 ENDS = """\
@@ -54,7 +55,12 @@ Records = dict[str, dict[str, Any]]
 def read_records() -> Records:
     """Return what was recorded: by server, with ours last."""
     found: Records = json.loads(RECORDS.read_text(encoding="utf-8"))
-    return dict(sorted(found.items(), key=lambda item: (item[0] == "smtpx", item[0])))
+    return dict(
+        sorted(
+            found.items(),
+            key=lambda item: (item[0].startswith("smtpx"), item[0].lower()),
+        )
+    )
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import smtpx
+from smtpx.probe import accounts
 from smtpx.probe.registry import CHECKS
 from tests.probe.flawed_server import HOST, FlawedServer, Kind
 
@@ -76,8 +77,70 @@ def test_our_server_is_clean(run: Runner, own_url: str, certificates: Path) -> N
         for check in record["checks"]
         if check["verdict"] in {"not offered", "left out"}
     }
-    assert idle <= {"auth", "lmtp-replies"}
+    # Behind a login there is a test of its own.
+    assert idle <= {"auth", "lmtp-replies", *(check.name for check in accounts.CHECKS)}
     assert len(record["checks"]) == len(CHECKS)
+
+
+class Account(Strict):
+    """The same for somebody who has logged in."""
+
+    async def check_password(self, user: str, password: str) -> bool:
+        return (user, password) == ("me@mx.test", "correct horse")
+
+
+@pytest.fixture
+def account_url(tls_context: ssl.SSLContext) -> Iterator[str]:
+    options = smtpx.ServerOptions(
+        hostname="mx.test", tls=tls_context, require_auth=True
+    )
+    server = smtpx.Server(Account, "127.0.0.1:0", options=options)
+    with server.run_in_thread():
+        yield f"smtp://{server.addresses[0]}"
+
+
+@pytest.mark.parametrize("way", ["option", "variable", "file", "URL"])
+def test_our_server_is_clean_behind_a_login(
+    run: Runner,
+    account_url: str,
+    certificates: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    way: str,
+) -> None:
+    words = ["-u", "me@mx.test"]
+    if way == "option":
+        words += ["--password", "correct horse", "--mechanism", "plain"]
+    elif way == "variable":
+        monkeypatch.setenv("SMTPX_PASSWORD", "correct horse")
+    elif way == "file":
+        path = tmp_path / "secret"
+        path.write_text("correct horse\n")
+        words += ["--password-file", str(path)]
+    else:
+        words = []
+        account_url = account_url.replace("//", "//me%40mx.test:correct%20horse@")
+    # All of them once, and what needs the login, each way.
+    if way != "option":
+        words += ["--only", "auth-mechanisms", "--only", "recipients"]
+    ran = run(
+        *("probe", account_url, "-r", RECIPIENT, "--fail-on", "unclear", *words),
+        *("--ca-file", str(certificates / "ca.pem"), "--json", "-v"),
+    )
+    assert ran.code == 0, ran.out
+    found = {one["name"]: one["verdict"] for one in json.loads(ran.out)["checks"]}
+    assert found["auth-mechanisms"] == found["recipients"] == "ok"
+    assert found.get("auth-required", "ok") == "ok"
+    assert found.get("smuggling", "ok") == "ok"
+    assert "correct horse" not in ran.out + ran.err
+
+
+def test_a_refused_login(run: Runner, account_url: str, certificates: Path) -> None:
+    trust = ("--ca-file", str(certificates / "ca.pem"))
+    ran = run("probe", account_url, "-u", "me@mx.test", "--password", "x y z", *trust)
+    assert ran.code == 77
+    assert "cannot log in as 'me@mx.test'" in ran.err
+    assert "x y z" not in ran.out + ran.err
 
 
 def test_what_is_shown(run: Runner) -> None:

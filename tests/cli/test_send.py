@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import smtpx
-from smtpx.cli import sending
+from smtpx.cli import auth_options
 
 if TYPE_CHECKING:
     import ssl
@@ -376,7 +376,7 @@ def test_a_password_is_asked_for_once(
         asked.append((text, how))
         return "sesame"
 
-    monkeypatch.setattr(sending, "can_ask", lambda: True)
+    monkeypatch.setattr(auth_options, "can_ask", lambda: True)
     monkeypatch.setattr("click.prompt", prompt)
     url = inbox.url.replace("//", "//alice@")
     assert run("send", "-s", url, message_file(tmp_path)).code == 0

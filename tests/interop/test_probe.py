@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import smtpx
-from smtpx.client.options import parse_url
+from smtpx.client.options import Auth, parse_url
+from smtpx.probe import accounts
 from smtpx.probe.bench import Bench, ProbeOptions
 from smtpx.probe.findings import Verdict
-from smtpx.probe.registry import CHECKS, Result, probe
+from smtpx.probe.registry import CHECKS, Result, choose, probe
+from tests.interop.names import PASSWORD, USER
 from tests.interop.peers import RECIPIENT, Peer, open_peer
 from tests.interop.programs import HOST
 from tests.interop.recording import Records
@@ -31,13 +34,23 @@ KNOWN: dict[str, set[str]] = {
     "chasquid": set(),
     "dovecot": {"smuggling"},
     "aiosmtpd": set(),
-    "sink": set(),
+    # It takes anything: that is what it is for.
+    "sink": {"auth-refusals"},
     "smtpx": set(),
+    "smtpx by TLS": set(),
 }
+OWN = ("smtpx", "smtpx by TLS")
+# Checks that are told of in words whatever they found.
+FACTS = {"auth-sender"}
+# Of a server that has a port of its own for those who log in.
+LOGIN_CHECKS = [check.name for check in accounts.CHECKS]
 
 
 class Own(smtpx.Session):
-    """Takes mail for the tests' recipients."""
+    """Takes mail for the tests' recipients, and knows the tests' user."""
+
+    async def check_password(self, user: str, password: str) -> bool:
+        return (user, password) == (USER, PASSWORD)
 
     async def rcpt(
         self, forward_path: smtpx.Mailbox, options: smtpx.RcptOptions
@@ -61,17 +74,21 @@ def records() -> Iterator[Records]:
 @pytest.fixture
 def probed(request: pytest.FixtureRequest, certificates: ServerFiles) -> Iterator[Peer]:
     """Run the server named, which may be ours."""
-    if request.param != "smtpx":
+    if request.param not in OWN:
         with open_peer(request.param, request, certificates) as it:
             yield it
         return
     options = smtpx.ServerOptions(
-        hostname="smtpx.example", tls=certificates.server_context(), smtputf8=True
+        hostname="smtpx.example",
+        tls=certificates.server_context(),
+        implicit_tls=request.param != "smtpx",
+        smtputf8=True,
     )
     server = smtpx.Server(Own, f"{HOST}:0", options=options)
     with server.run_in_thread():
-        url = f"smtp://{server.addresses[0]}"
-        yield Peer("smtpx", smtpx.__version__, bytes, url, starttls=url)
+        scheme = "smtps" if options.implicit_tls else "smtp"
+        url = f"{scheme}://{server.addresses[0]}"
+        yield Peer(request.param, smtpx.__version__, bytes, url, starttls=url, auth=url)
 
 
 def as_record(results: list[Result]) -> dict[str, Any]:
@@ -83,8 +100,11 @@ def as_record(results: list[Result]) -> dict[str, Any]:
             "texts": [
                 f"{found.case}: {found.text}" if found.case else found.text
                 for found in one.findings
-                if found.verdict.rank > Verdict.OK.rank
-                and one.check.name != "smuggling"
+                if one.check.name in FACTS
+                or (
+                    found.verdict.rank > Verdict.OK.rank
+                    and one.check.name != "smuggling"
+                )
             ],
         }
         for one in results
@@ -106,6 +126,12 @@ def test_probe(
         timeout=5.0,
     )
     results = list(probe(Bench(parse_url(url), options)))
+    if probed.auth is not None:
+        # What somebody who has an account is told: of the port that is for those.
+        place = parse_url(probed.auth.replace("smtp+starttls:", "smtp:"))
+        bench = Bench(place, replace(options, auth=Auth(USER, PASSWORD)))
+        found = {one.check: one for one in probe(bench, choose(LOGIN_CHECKS))}
+        results = [found.get(one.check, one) for one in results]
     assert [one.check for one in results] == list(CHECKS)
     unsafe = {one.check.name for one in results if one.verdict is Verdict.UNSAFE}
     records.add(probed.name, {"version": probed.version, "checks": as_record(results)})
@@ -113,5 +139,5 @@ def test_probe(
     # A whole transaction was possible, or nothing was found out.
     verdicts = {one.check.name: one.verdict for one in results}
     assert verdicts["smuggling"] is not Verdict.LEFT_OUT
-    if name == "smtpx":
+    if name in OWN:
         assert max(v.rank for v in verdicts.values()) == Verdict.OK.rank

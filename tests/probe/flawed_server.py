@@ -6,6 +6,8 @@ method a verb. Each flaw is one `if`, so that what a check finds is that flaw.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import socket
 import ssl
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 # The server's own patience, so that no thread outlives a test for long.
 PATIENCE_SECONDS = 20
+# Who may log in.
+USER = "user@example.com"
+PASSWORD = "correct horse"
 END = b"\r\n.\r\n"
 PIECE = 1024
 
@@ -62,6 +67,7 @@ class Conversation:
         self.has_mail = False
         self.recipients = 0
         self.chunks: bytes | None = None
+        self.user = ""
 
     def has(self, flaw: str) -> bool:
         return flaw in self.kind.flaws
@@ -215,12 +221,60 @@ class Conversation:
             self.reset()
 
     def do_auth(self, rest: str) -> None:
-        if self.is_tls or self.has("AUTH unoffered"):
-            self.say("334 ")
-            self.line()
-            self.say("501 5.7.0 cancelled")
-        else:
+        mechanism, _, initial = rest.partition(" ")
+        offers = any(one.startswith("AUTH ") for one in self.kind.offers)
+        if not (self.is_tls or offers or self.has("AUTH unoffered")):
             self.say("538 5.7.11 TLS first")
+        elif self.user and not self.has("AUTH twice"):
+            self.say("503 5.5.1 you did")
+        elif mechanism == "LOGIN":
+            user, password = self._ask("VXNlcm5hbWU6"), self._ask("UGFzc3dvcmQ6")
+            self._log_in(user, None if self.has("LOGIN refuses") else password)
+        elif mechanism != "PLAIN" and not self.has("any mechanism"):
+            self.say("504 5.5.4 unknown")
+        else:
+            self._log_in_plain(initial)
+
+    def _ask(self, challenge: str) -> bytes | None:
+        self.say(f"334 {challenge}")
+        line = self.line()
+        if line == b"*":
+            return None
+        with contextlib.suppress(binascii.Error):
+            return base64.b64decode(line, validate=True)
+        return None
+
+    def _log_in_plain(self, initial: str) -> None:
+        response: bytes | None = None
+        if not initial:
+            response = self._ask("")
+        else:
+            with contextlib.suppress(binascii.Error):
+                response = base64.b64decode(initial, validate=True)
+        if response is None and self.has("asks again"):
+            self.say("334 again")
+        elif response is None and not self.has("takes any login"):
+            self.say("501 5.5.2 no")
+            if self.has("answers twice"):
+                self.say("501 5.5.2 no")
+        else:
+            user, password = (response or b"\0x\0x").split(b"\0")[1:]
+            self._log_in(user, password)
+
+    def _log_in(self, user: bytes | None, password: bytes | None) -> None:
+        is_known = user == USER.encode()
+        is_right = is_known and password == PASSWORD.encode()
+        if is_right or self.has("takes any login"):
+            self.user = (user or b"").decode()
+            self.say("235 2.7.0 welcome")
+        elif self.has("tells who exists") and not is_known:
+            self.say("535 5.7.8 no such user")
+        elif self.has("repeats the password"):
+            self.say(f"535 5.7.8 {(password or b'').decode()} is wrong")
+        elif self.has("other code"):
+            self.say("550 5.7.1 no")
+        else:
+            self.say("535 5.7.8 wrong")
 
     def reset(self) -> None:
         self.has_mail, self.recipients, self.chunks = False, 0, None
@@ -257,7 +311,11 @@ class Conversation:
 
     def do_mail(self, rest: str) -> None:
         path, *parameters = rest.partition(":")[2].split()
-        if (not self.is_introduced or self.has_mail) and not self.has("any order"):
+        if not self.user and self.has("wants a login"):
+            self.say("530 5.7.0 log in")
+        elif self.has("minds senders") and path not in {"<>", f"<{USER}>"}:
+            self.say("553 5.7.1 not you")
+        elif (not self.is_introduced or self.has_mail) and not self.has("any order"):
             self.say("503 5.5.1 order")
         elif path == "<@>":
             self.say("501 5.1.7 bad")

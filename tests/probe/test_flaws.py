@@ -40,6 +40,12 @@ EXPECTED = {
     "starttls-forgets": Verdict.NOT_OFFERED,
     "starttls-again": Verdict.NOT_OFFERED,
     "auth": Verdict.NOT_OFFERED,
+    "auth-refusals": Verdict.NOT_OFFERED,
+    "auth-required": Verdict.NOT_OFFERED,
+    "auth-wrong": Verdict.LEFT_OUT,
+    "auth-mechanisms": Verdict.LEFT_OUT,
+    "auth-again": Verdict.LEFT_OUT,
+    "auth-sender": Verdict.LEFT_OUT,
     "early-talk": NOTED,
     "lmtp-replies": Verdict.LEFT_OUT,
 }

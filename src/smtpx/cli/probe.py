@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from smtpx.cli.auth_options import AUTH_OPTIONS
 from smtpx.cli.options import SectionedCommand, section
 from smtpx.cli.probing import ProbeArguments, Probing
 from smtpx.cli.tls_options import TLS_OPTIONS
@@ -53,6 +54,7 @@ _OPTIONS: Final = [
         help="Leave it out; repeat it for more.",
     ),
     _what("--list", "list_checks", is_flag=True, help="List all checks, and end."),
+    *AUTH_OPTIONS,
     *TLS_OPTIONS,
     _connection(
         "--hello-name",
@@ -97,12 +99,14 @@ Examples:
   smtpx probe smtp://mail.example.com
   smtpx probe smtps://mail.example.com -r postmaster@example.com
   smtpx probe lmtp+unix:///run/dovecot/lmtp -r bob --only lmtp-replies -v
+  smtpx probe smtps://mail.example.com -u me@example.com -r me@example.com
   smtpx probe localhost:2525 -r me@x.test --relay-check --json
 
 \b
 Exit codes, as in sysexits.h:
    0 nothing of that kind    68 there is no such host
   64 wrong command line      75 it cannot be reached, or greets with a refusal
+  77 the login is refused
   66 a file cannot be read   76 unsafe, or what --fail-on says
 
 Probe your own servers, or those whose owners asked you to: each run makes some

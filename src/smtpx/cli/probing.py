@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from smtpx.app.sinks import printable
+from smtpx.cli.auth_options import LoginArguments
 from smtpx.cli.failures import ExitCode, Failure
 from smtpx.cli.screen import Screen, reply_text
-from smtpx.cli.tls_options import TLSArguments
 from smtpx.client.options import Target, parse_url
 from smtpx.probe.bench import Bench, ProbeOptions
 from smtpx.probe.findings import Verdict
@@ -35,7 +35,7 @@ _WIDTH: Final = max(len(verdict) for verdict in Verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeArguments(TLSArguments):
+class ProbeArguments(LoginArguments):
     """The command line of ``smtpx probe``, parsed."""
 
     url: str | None
@@ -101,6 +101,10 @@ class Probing:
         arguments = self._arguments
         try:
             target = parse_url(arguments.url or "")
+            _refuse_mx(target)
+            auth = arguments.find_auth(target)
+            if auth is not None and arguments.mechanisms:
+                auth = replace(auth, mechanisms=arguments.mechanisms)
             options = ProbeOptions(
                 recipient=arguments.recipient,
                 sender=arguments.sender,
@@ -108,12 +112,13 @@ class Probing:
                 tls_context=arguments.tls_context(),
                 server_hostname=arguments.server_name,
                 timeout=arguments.timeout,
+                auth=auth,
+                allow_plaintext_auth=arguments.allow_plaintext_auth,
                 relay_check=arguments.relay_check,
                 log=self._screen.dialogue if arguments.verbose else None,
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from None
-        _refuse_mx(target)
         return Bench(target, options)
 
     # ------------------------------------------------------------------------ telling

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+from smtpx.cli.auth_options import AUTH_OPTIONS
 from smtpx.cli.options import SectionedCommand, octet_count, section
 from smtpx.cli.sending import SendArguments, Sending
 from smtpx.cli.tls_options import TLS_OPTIONS
@@ -19,7 +20,6 @@ __all__ = ["send"]
 
 _server = section("Server")
 _message = section("Message")
-_auth = section("Authentication")
 _tls = section("TLS")
 _envelope = section("Envelope")
 _connection = section("Connection")
@@ -101,39 +101,7 @@ _OPTIONS: Final = [
         multiple=True,
         help="Another header field; repeat it for more.",
     ),
-    _auth(
-        *("-u", "--user"),
-        metavar="NAME",
-        envvar="SMTPX_USER",
-        show_envvar=True,
-        help="Log in. The password comes from SMTPX_PASSWORD or --password-file, or "
-        "you are asked.",
-    ),
-    _auth(
-        "--password-file",
-        metavar="FILE",
-        type=_existing,
-        help="Its first line is the password.",
-    ),
-    _auth(
-        "--password",
-        metavar="TEXT",
-        envvar="SMTPX_PASSWORD",
-        show_envvar=True,
-        help="Better not: whoever lists the processes of this machine can read it.",
-    ),
-    _auth(
-        "--mechanism",
-        "mechanisms",
-        metavar="NAME",
-        multiple=True,
-        help="Try this one, such as PLAIN; repeat it for more, in order.",
-    ),
-    _auth(
-        "--allow-plaintext-auth",
-        is_flag=True,
-        help="Send the password without TLS: anybody on the way can read it.",
-    ),
+    *AUTH_OPTIONS,
     _tls(
         "--tls",
         type=_choice(*(mode.value for mode in TLSMode)),

@@ -18,19 +18,17 @@ from rich.progress import (
 )
 
 from smtpx.app.sinks import printable
+from smtpx.cli.auth_options import LoginArguments
 from smtpx.cli.compose import Draft, address_fields, compose
 from smtpx.cli.failures import ExitCode, Failure
 from smtpx.cli.report import JSONReport, Mail, Report, Summary
-from smtpx.cli.screen import Screen, can_ask
+from smtpx.cli.screen import Screen
 from smtpx.cli.sources import MeteredFile, Source, built_source, find_sources
-from smtpx.cli.tls_options import TLSArguments
 from smtpx.client.blocking import Client
 from smtpx.client.message import recipients_of, sender_of
 from smtpx.client.options import (
-    Auth,
     Chunking,
     ClientOptions,
-    Target,
     Timeouts,
     TLSMode,
     parse_url,
@@ -66,7 +64,7 @@ _SMTP_PORT: Final = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SendArguments(TLSArguments):
+class SendArguments(LoginArguments):
     """The command line of ``smtpx send``, parsed."""
 
     files: tuple[str, ...]
@@ -85,12 +83,6 @@ class SendArguments(TLSArguments):
     attachments: tuple[Path, ...]
     headers: tuple[str, ...]
     reverse_path: str | None
-    # Authentication
-    user: str | None
-    password: str | None
-    password_file: Path | None
-    mechanisms: tuple[str, ...]
-    allow_plaintext_auth: bool
     # TLS, beside what all have
     tls: str | None
     # MAIL and RCPT
@@ -275,31 +267,8 @@ class Sending:
             allow_undeclared_content=arguments.allow_undeclared_content,
             wire_log=self._screen.dialogue if arguments.verbose else None,
         )
-        auth = self._auth(target)
+        auth = self._arguments.find_auth(target)
         return Client(url, options=options, auth=auth)
-
-    def _auth(self, target: Target) -> Auth | None:
-        """Find out whom to log in as; ask for the password if it is nowhere."""
-        arguments = self._arguments
-        user = arguments.user or target.user
-        if user is None:
-            return None
-        password = arguments.password
-        if arguments.password_file is not None:
-            text = arguments.password_file.read_text(encoding="utf-8")
-            password = text.partition("\n")[0].removesuffix("\r")
-        if password is None and arguments.user is None:
-            password = target.password
-        if password is None:
-            if not can_ask():
-                raise Failure(
-                    ExitCode.USAGE,
-                    f"there is no password for {user}: set SMTPX_PASSWORD, or use "
-                    "--password-file",
-                )
-            prompt = f"Password of {user} at {target}"
-            password = click.prompt(prompt, hide_input=True, err=True)
-        return Auth(user, password)
 
     def _start_progress(self, sources: Sequence[Source], stack: ExitStack) -> None:
         total = sum(source.size for source in sources)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smtpx.client.options import TLSMode
-from smtpx.errors import ConnectError, GreetingRefused, SMTPXError
+from smtpx.errors import AuthenticationFailed, ConnectError, GreetingRefused, SMTPXError
 from smtpx.net.blocking import connect_tcp, connect_unix
 from smtpx.net.tls import client_context
 from smtpx.probe.dialogue import Dialogue, capabilities_of, finish
+from smtpx.probe.login import choose_mechanisms, log_in, password_of
+from smtpx.sasl.mechanism import Credentials
 from smtpx.wire.address import Mailbox
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from smtpx.client.options import Target
+    from smtpx.client.options import Auth, Target
     from smtpx.net.tls import TLSInfo
     from smtpx.wire.capabilities import Capabilities
     from smtpx.wire.replies import Reply
@@ -26,6 +28,9 @@ __all__ = ["Bench", "ProbeOptions", "Survey"]
 
 # RFC 5321 section 4.5.3.2 has minutes, which a probe of sixty connections has not.
 DEFAULT_TIMEOUT_SECONDS = 10.0
+
+# RFC 4954 section 6: not by this mechanism; another one may be.
+_TRY_NEXT: Final = frozenset({504, 534})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,10 @@ class ProbeOptions:
         tls_context: what verifies the certificate; by default the system's authorities.
         server_hostname: the name in the certificate, if it is not the host's.
         timeout: of each step, in seconds.
+        auth: whom to log in as, by a password; checks that need somebody are left out
+            without. All transactions are made with it then, and under TLS if there is
+            any.
+        allow_plaintext_auth: show the password without TLS, also to another machine.
         relay_check: whether to ask the server to relay; no message is sent.
         log: gets each line of each dialogue.
     """
@@ -50,6 +59,8 @@ class ProbeOptions:
     tls_context: ssl.SSLContext | None = None
     server_hostname: str | None = None
     timeout: float = DEFAULT_TIMEOUT_SECONDS
+    auth: Auth | None = None
+    allow_plaintext_auth: bool = False
     relay_check: bool = False
     log: Callable[[str], None] | None = None
 
@@ -59,6 +70,8 @@ class ProbeOptions:
             Mailbox.parse(address)
         if not self.hello_name.isascii() or not self.hello_name.isprintable():
             raise ValueError(f"{self.hello_name!r} is no name for EHLO")
+        if self.auth is not None:
+            password_of(self.auth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +150,55 @@ class Bench:
     @property
     def is_secured(self) -> bool:
         """Whether transactions are made under TLS: because there is no other way."""
-        return self.survey.wants_tls and self.survey.secure is not None
+        if self.is_implicit or self.survey.secure is None:
+            return False
+        return self.survey.wants_tls or self.options.auth is not None
+
+    @property
+    def auth(self) -> Auth:
+        """Whom to log in as; only where a check has made sure that there is one."""
+        if self.options.auth is None:
+            raise ValueError("the options name nobody to log in as")
+        return self.options.auth
+
+    @property
+    def credentials(self) -> Credentials:
+        """The same, as mechanisms take it."""
+        return Credentials(self.auth.user, password_of(self.auth))
+
+    @property
+    def is_private(self) -> bool:
+        """Whether a password may be shown: nobody is on the way, or it was allowed."""
+        survey = self.survey
+        is_safe = survey.secure is not None or survey.is_local
+        return is_safe or self.options.allow_plaintext_auth
+
+    @cached_property
+    def mechanism(self) -> str:
+        """By which all checks log in; tried once.
+
+        Raises:
+            AuthenticationFailed: none fits, or the server refuses.
+        """
+        offered = self.survey.offered.auth_mechanisms
+        fitting = choose_mechanisms(offered, self.auth, is_private=self.is_private)
+        attempts = []
+        for name in fitting:
+            with self.private() as dialogue:
+                reply = self.log_in(dialogue, self.credentials, name)
+            if reply.is_positive:
+                return name
+            attempts.append((name, reply))
+            if reply.code not in _TRY_NEXT:
+                break
+        raise AuthenticationFailed(
+            f"cannot log in as {self.auth.user!r}"
+            if attempts
+            else f"no mechanism fits: the server offers {', '.join(offered) or 'none'}"
+            + ", and no TLS to show it a password" * (not self.is_private),
+            attempts=attempts,
+            phase="command",
+        )
 
     def connect(self, context: ssl.SSLContext | None = None) -> Dialogue:
         """Connect, and say and read nothing.
@@ -213,16 +274,55 @@ class Bench:
             raise
         return dialogue
 
-    def ready(self) -> Dialogue:
-        """Connect as far as a transaction can be made."""
+    def private(self) -> Dialogue:
+        """Connect as far as AUTH can be said: under TLS if there is any."""
         dialogue = self.introduced()
-        if self.is_secured:
+        if not self.is_implicit and self.survey.secure is not None:
             try:
                 self.secure(dialogue)
             except BaseException:
                 dialogue.__exit__(None, None, None)
                 raise
         return dialogue
+
+    def ready(self) -> Dialogue:
+        """Connect as far as a transaction can be made.
+
+        Raises:
+            AuthenticationFailed: the login is refused that all checks before had.
+        """
+        dialogue = self.private() if self.is_secured else self.introduced()
+        if self.options.auth is not None:
+            try:
+                self._require_login(dialogue)
+            except BaseException:
+                dialogue.__exit__(None, None, None)
+                raise
+        return dialogue
+
+    def log_in(
+        self, dialogue: Dialogue, credentials: Credentials, mechanism: str = ""
+    ) -> Reply:
+        """Authenticate; return the last reply.
+
+        Args:
+            dialogue: where AUTH can be said.
+            credentials: whom to log in as.
+            mechanism: by default the one that all checks log in by.
+
+        Raises:
+            AuthenticationFailed: the exchange was broken off, by us.
+        """
+        return log_in(dialogue, mechanism or self.mechanism, credentials)
+
+    def _require_login(self, dialogue: Dialogue) -> None:
+        reply = self.log_in(dialogue, self.credentials)
+        if not reply.is_positive:
+            raise AuthenticationFailed(
+                f"cannot log in as {self.auth.user!r} any more",
+                attempts=[(self.mechanism, reply)],
+                phase="command",
+            )
 
     @cached_property
     def survey(self) -> Survey:

@@ -25,6 +25,8 @@ class Need(Enum):
     """Somebody who is named in RCPT; nothing is delivered."""
     DELIVERY = "delivery"
     """Somebody who gets messages."""
+    LOGIN = "login"
+    """Somebody to log in as."""
     LEAVE = "leave"
     """Leave to ask for relaying."""
 

@@ -73,6 +73,10 @@ class Dialogue:
         channel: of a blocking kind; the dialogue owns it.
         timeout: of each step, in seconds.
         log: gets each line, as ``C: ...`` and ``S: ...``.
+
+    Attributes:
+        secrets: while any are set, a reply that holds one loses its text, and
+            challenges are not logged.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Dialogue:
         self._channel = channel
         self._timeout = timeout
         self._log = log
+        self.secrets: tuple[str, ...] = ()
         # Lenient: what the probe measures is not how replies end.
         self._decoder = ReplyDecoder(is_lenient=True)
 
@@ -112,18 +117,19 @@ class Dialogue:
         address = ip_of(self._channel.peer)
         return address is None or address.is_loopback
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, *, shown: str | None = None) -> None:
         """Write octets as they are.
 
         Args:
             data: any.
+            shown: what the log gets in their place.
 
         Raises:
             TimeoutError: the server does not read.
             OSError: the connection broke.
         """
         if self._log is not None:
-            self._log(f"C: {escape_octets(data)}")
+            self._log(f"C: {escape_octets(data) if shown is None else shown}")
         finish(self._channel.send(data, timeout=self._timeout))
 
     def reply(self) -> Reply:
@@ -139,10 +145,19 @@ class Dialogue:
             if not data:
                 raise ConnectionLost("the server closed the connection")
             self._decoder.feed(data)
+        if self.secrets:
+            if reply.is_intermediate:
+                self._write("S: 334 ***")
+                return reply
+            reply = _without(self.secrets, reply)
         if self._log is not None:
             for line in str(reply).split("\n"):
                 self._log(f"S: {escape_octets(line.encode('utf-8', 'replace'))}")
         return reply
+
+    def _write(self, line: str) -> None:
+        if self._log is not None:
+            self._log(line)
 
     def ask(self, command: str) -> Reply:
         """Send a command and read its reply.
@@ -205,6 +220,13 @@ class Dialogue:
         finish(self._channel.start_tls(context, name, timeout=self._timeout))
         if self._log is not None:
             self._log("== TLS ==")
+
+
+def _without(secrets: tuple[str, ...], reply: Reply) -> Reply:
+    """Take away the text of a reply that repeats a secret."""
+    if any(secret in line for secret in secrets for line in reply.lines):
+        return Reply(reply.code, reply.enhanced, "(a text with a secret in it)")
+    return reply
 
 
 def capabilities_of(reply: Reply) -> Capabilities:

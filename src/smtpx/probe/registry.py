@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import SMTPXError
-from smtpx.probe import commands, messages, surface, transport
+from smtpx.probe import accounts, commands, messages, surface, transport
 from smtpx.probe.check import Check, Need
 from smtpx.probe.findings import Finding, Verdict, left_out, unclear
 
@@ -19,6 +19,7 @@ __all__ = ["CHECKS", "Result", "choose", "probe"]
 CHECKS: Final[tuple[Check, ...]] = (
     *surface.CHECKS,
     *transport.CHECKS,
+    *accounts.CHECKS,
     *commands.CHECKS,
     *messages.CHECKS,
 )
@@ -78,10 +79,14 @@ def probe(bench: Bench, checks: Iterable[Check] = CHECKS) -> Iterator[Result]:
 
     Raises:
         GreetingRefused: the server does not want to talk.
+        AuthenticationFailed: the login that the options name is refused.
         OSError: nobody answers there at all.
     """
-    # Once, before all: whoever cannot be reached is no matter of a check.
+    # Once, before all: whoever cannot be reached is no matter of a check, and who gives
+    # a wrong password is not to be locked out by sixty more.
     _ = bench.survey
+    if bench.options.auth is not None:
+        _ = bench.mechanism
     for check in checks:
         yield Result(check, tuple(_examine(bench, check)))
 
@@ -103,6 +108,8 @@ def _lacking(bench: Bench, need: Need) -> str | None:
     options = bench.options
     if need is Need.LEAVE and not options.relay_check:
         return "it asks the server to relay: only with --relay-check"
+    if need is Need.LOGIN and options.auth is None:
+        return "it logs in: only with --user"
     if need is Need.RECIPIENT and options.recipient is None:
         return "it names somebody in RCPT: only with --recipient"
     if need is Need.DELIVERY and options.recipient is None:
