@@ -32,7 +32,10 @@ SENDING = """\
 
 Each feature with `Client` (or `LMTPClient`) and with `AsyncClient`, over connections of
 their own. `AUTH` names the mechanisms that both have; each was used. A line of 5,000
-octets is only sent when `long_lines` is set: what the server makes of it then.
+octets is only sent when `long_lines` is set: what the server makes of it then. Each
+server was set up to refuse at each stage where it can be (`-`: it cannot); the cell is
+the code that it said, which the error that is raised has, with what it means: refused
+for now or for good, or not sent.
 """
 
 RECEIVING = """\
