@@ -13,7 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # Colour-blind safe, and told apart in grey too (Okabe and Ito, 2008).
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
@@ -26,6 +26,7 @@ STYLE: Final = """\
 text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:#24292f}
 .title{font-size:16px;font-weight:600}.small{font-size:11px;fill:#57606a}
 .grid{stroke:#d0d7de;stroke-width:1}.line{fill:none;stroke-width:2}
+.guide{fill:none;stroke-width:7;stroke-opacity:.35;stroke-linecap:round}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#9198a1}
 .grid{stroke:#3d444d}}"""
 
@@ -74,6 +75,13 @@ class Canvas:
         self._elements += (
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>'
             for x, y in points
+        )
+
+    def guide(self, points: Sequence[tuple[float, float]]) -> None:
+        """Draw what lines are compared with, behind them."""
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self._elements.append(
+            f'<polyline points="{path}" class="guide" stroke="{GREYS[0]}"/>'
         )
 
     def svg(self, title: str) -> str:
@@ -167,6 +175,7 @@ def draw_lines(
     series: Mapping[str, Sequence[tuple[float, float]]],
     *,
     units: tuple[str, str],
+    guide: tuple[str, Callable[[float], float]] | None = None,
 ) -> str:
     """Draw lines, both axes logarithmic.
 
@@ -174,6 +183,7 @@ def draw_lines(
         title: stands above.
         series: points by name, each above zero.
         units: what is drawn to the right, and what upwards.
+        guide: what the points should be on, and its name, which stands above.
 
     Returns:
         An SVG document.
@@ -193,6 +203,14 @@ def draw_lines(
         y = upward.place(tick)
         canvas.grid((across.start, y), (across.end, y))
         canvas.text(across.start - 8, y + 4, short(tick), anchor="end", kind="small")
+    if guide is not None:
+        name, follow = guide
+        ends = math.log(min(xs)), math.log(max(xs))
+        steps = (ends[0] + (ends[1] - ends[0]) * n / 80 for n in range(81))
+        curve = [(x, follow(x)) for x in map(math.exp, steps)]
+        shown = [(x, y) for x, y in curve if upward.low <= y <= upward.high]
+        canvas.guide([(across.place(x), upward.place(y)) for x, y in shown])
+        canvas.text(across.end, 48, name, anchor="end", kind="small")
     for (name, points), colour in zip(
         series.items(), COLOURS * len(series), strict=False
     ):

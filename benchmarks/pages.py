@@ -3,13 +3,13 @@
 Runs the comparisons on each Python that is named, and puts what they print between the
 marks that the page has for it. The pictures are those of the first Python, so name the
 newest first. ``python -m benchmarks pages python3.13 python3.11``; for the servers
-alone, in under six minutes for two Pythons, add ``--parts servers``.
+alone, in under six minutes for two Pythons, add ``--parts servers``; for figures that
+vary less, ``--rounds 7``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -32,23 +32,31 @@ class Part:
 
     Attributes:
         arguments: of the program that takes them.
-        picture: its name; empty: none.
+        pictures: of the usual loads, and of the others: names and what they show.
         is_first_only: whether they are of the first Python alone.
     """
 
     arguments: tuple[str, ...]
-    picture: str = ""
+    pictures: tuple[tuple[str, str], ...] = ()
     is_first_only: bool = False
 
 
 PARTS = {
     "servers": Part(
-        ("server", "--shapes", "all", "--quick", "--rounds", "5"), "server-speed.svg"
+        ("server", "--shapes", "all", "--quick"),
+        (
+            ("server-speed.svg", ""),
+            ("server-kinds.svg", "CPU a message of the servers, other kinds of load"),
+        ),
     ),
     "clients": Part(
-        ("client", "--shapes", "all", "--quick", "--rounds", "5"), "client-speed.svg"
+        ("client", "--shapes", "all", "--quick"),
+        (
+            ("client-speed.svg", ""),
+            ("client-kinds.svg", "CPU a message of the clients, other kinds of load"),
+        ),
     ),
-    "tls": Part(("tls", "--quick", "--rounds", "7"), is_first_only=True),
+    "tls": Part(("tls", "--quick"), is_first_only=True),
 }
 
 
@@ -74,13 +82,23 @@ def put(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
-def take(part: Part, python: str, directory: Path) -> Path:
-    """Take figures on one Python; return what the files begin with."""
-    prefix = directory / "figures"
-    command = [python, "-m", "benchmarks", *part.arguments, "--to", str(prefix)]
-    note(" ".join(command[2:-2]))
+def take(part: Part, python: str, rounds: int, prefix: Path) -> None:
+    """Take figures on one Python, into files that begin with `prefix`."""
+    command = [python, "-m", "benchmarks", *part.arguments, "--rounds", str(rounds)]
+    note(" ".join(command[2:]))
+    command += ["--to", str(prefix)]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    return prefix
+
+
+def draw(part: Part, prefix: Path) -> str:
+    """Take over the pictures; return what shows those that have no place yet."""
+    shown = ""
+    for (name, title), suffix in zip(part.pictures, (".svg", "-more.svg"), strict=True):
+        picture = prefix.with_name(prefix.name + suffix)
+        if picture.exists():
+            (IMAGES / name).write_bytes(picture.read_bytes())
+            shown += f"\n\n![{title}](../images/{name})" if title else ""
+    return shown
 
 
 def version(python: str) -> str:
@@ -97,26 +115,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pythons", nargs="+", help="interpreters, the newest first")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--keep", type=Path, help="where to keep the JSON")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="a directory to keep the JSON in")
     options = parser.parse_args(arguments)
     for name in options.parts:
         part = PARTS[name]
         pythons = options.pythons[:1] if part.is_first_only else options.pythons
         for number, python in enumerate(pythons):
-            with tempfile.TemporaryDirectory() as directory:
-                prefix = take(part, python, Path(directory))
-                table = prefix.with_suffix(".md").read_text("utf-8").strip()
-                picture = prefix.with_suffix(".svg").read_text("utf-8")
-                data = json.loads(prefix.with_suffix(".json").read_text("utf-8"))
             mark = name if part.is_first_only else f"{name}, {version(python)}"
-            page = put(PAGE.read_text("utf-8"), mark, table)
-            PAGE.write_text(page, "utf-8")
-            if part.picture and not number:
-                (IMAGES / part.picture).write_text(picture, "utf-8")
-            if options.keep is not None:
-                options.keep.mkdir(parents=True, exist_ok=True)
-                path = options.keep / f"{mark.replace(', ', '-')}.json"
-                path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+            with tempfile.TemporaryDirectory() as directory:
+                prefix = Path(directory) / mark.replace(", ", "-")
+                take(part, python, options.rounds, prefix)
+                text = Path(f"{prefix}.md").read_text("utf-8").strip()
+                if part.pictures and not number:
+                    text += draw(part, prefix)
+                if options.keep is not None:
+                    options.keep.mkdir(parents=True, exist_ok=True)
+                    found = Path(f"{prefix}.json")
+                    (options.keep / found.name).write_bytes(found.read_bytes())
+            PAGE.write_text(put(PAGE.read_text("utf-8"), mark, text), "utf-8")
 
 
 if __name__ == "__main__":

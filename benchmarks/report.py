@@ -94,13 +94,19 @@ class Report:
         return draw_bars(self.title, drawn or groups, ours="smtpx", note=self.setting)
 
     def write(self, prefix: Path, loads: Sequence[str] | None = None) -> None:
-        """Write ``PREFIX.json``, ``PREFIX.md`` and ``PREFIX.svg``."""
+        """Write ``PREFIX.json``, ``PREFIX.md`` and ``PREFIX.svg``.
+
+        The picture is of these loads; those beside them go into ``PREFIX-more.svg``.
+        """
         prefix.parent.mkdir(parents=True, exist_ok=True)
         texts = {
             ".json": json.dumps(self.data(), indent=1) + "\n",
             ".md": f"{self.setting}:\n\n{self.tables()}\n",
             ".svg": self.picture(loads),
         }
+        others = [load for load in self.figures if load not in (loads or self.figures)]
+        if others:
+            texts["-more.svg"] = self.picture(others)
         for suffix, text in texts.items():
             prefix.with_name(prefix.name + suffix).write_text(text, "utf-8")
 

@@ -284,10 +284,13 @@ def pictures(found: dict[str, Points], directory: Path) -> None:
     for name, (title, unit) in describe(found).items():
         points = sorted(found[name])
         line = fit_line(points)
-        # Where a fixed cost would be below none, there is nothing to draw.
-        fitted = [(x, line.at(x)) for x, _ in points if line.at(x) > 0]
-        series = {"fitted line": fitted, "measured": points}
-        svg = draw_lines(title, series, units=(unit, "CPU \u00b5s"))
+        formula = f"behind it: {line.fixed:,.0f} + {line.unit:.3g} \u00d7 {unit}"
+        svg = draw_lines(
+            title,
+            {"measured": points},
+            units=(unit, "CPU \u00b5s"),
+            guide=(formula, line.at),
+        )
         path = directory / f"scale-{name.replace(' ', '-')}.svg"
         path.write_text(svg, "utf-8")
 

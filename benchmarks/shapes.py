@@ -91,7 +91,7 @@ MAIN = (
 TLS = (
     Shape("TLS, 10 conn, 4 KiB", 2000, connections=10, way="tls", group="tls"),
     Shape(
-        "STARTTLS, a connection a message",
+        "STARTTLS a message",
         messages=400,
         connections=10,
         keeps_connection=False,
