@@ -15,6 +15,7 @@ from smtpx.verify.authentication import Origin, authenticate
 from smtpx.verify.keys import make_key_record
 from smtpx.verify.signing import DKIMSigner
 from smtpx.wire.address import Mailbox
+from tests.server.peers import ClockLoop
 from tests.verify.records import FAILS, ZoneResolver
 
 if TYPE_CHECKING:
@@ -153,6 +154,50 @@ async def test_the_time_is_bounded() -> None:
     assert found.arc.result == "none"
     assert found.iprev is None
     assert not found.is_pass
+
+
+# A message that somebody else wrote in the name of example.com, and signed in his own.
+FORGED = DKIMSigner("evil.test", "s", KEY).sign(MESSAGE)
+EVIL = Origin(ip_address("192.0.2.66"), Mailbox("x", "evil.test"), "evil.test")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"evil.test": FAILS},
+        {"s._domainkey.evil.test": FAILS},
+        {"_dmarc.evil.test": FAILS},
+        {"66.2.0.192.in-addr.arpa": FAILS},
+    ],
+)
+async def test_whoever_forges_has_no_failure_of_his_own_dns_for_an_excuse(
+    broken: dict[str, Any],
+) -> None:
+    key = [("TXT", make_key_record(KEY))]
+    resolver = ZoneResolver({**ZONE, "s._domainkey.evil.test": key, **broken})
+    found = await authenticate(FORGED, EVIL, resolver)
+    assert found.dmarc.result == "fail"
+
+
+class SlowOnPurpose(SilentResolver):
+    """Never answers for what belongs to who sends; for others at once."""
+
+    async def txt(self, name: str) -> Answer[bytes]:
+        if name.endswith("evil.test"):
+            await self._wait()
+        return await ZoneResolver.txt(self, name)
+
+
+@pytest.mark.parametrize("message", [SIGNED, MESSAGE], ids=["signed", "forged"])
+def test_whoever_sends_uses_up_no_time_but_his_own(message: bytes) -> None:
+    """One signature whose key does not come says nothing of the others."""
+    forged = FORGED.removesuffix(MESSAGE) + message
+    with asyncio.Runner(loop_factory=ClockLoop) as runner:
+        found = runner.run(authenticate(forged, EVIL, SlowOnPurpose(ZONE)))
+    results = [one.result for one in found.dkim]
+    assert results == ["temperror", "pass"][: 1 + (message is SIGNED)]
+    assert found.spf.result == "temperror"
+    assert found.dmarc.result == ("pass" if message is SIGNED else "fail")
 
 
 async def test_an_arc_chain_is_told() -> None:

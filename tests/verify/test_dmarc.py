@@ -184,7 +184,7 @@ async def test_a_name_of_eight_labels_is_walked_whole() -> None:
 async def test_the_number_of_lookups_is_bounded() -> None:
     resolver = ZoneResolver(zone(example_com=REJECT))
     header, _ = parse_header(b"From: a@example.com\r\n")
-    signed = [f"a.b.c.d.e.f.g.x{one}.org" for one in range(50)]
+    signed = [f"a.b.c.d.e.f.x{one}.example.com" for one in range(50)]
     await check_dmarc(header, resolver, spf=None, dkim=signed)
     assert len(resolver.questions) <= 2 + 10 * 8
 
@@ -268,6 +268,44 @@ async def test_a_failure_on_the_way_up_is_temporary() -> None:
     assert found.reason
 
 
+@pytest.mark.parametrize("spf", ["evil.org", None])
+async def test_the_dns_of_another_domain_makes_no_failure_temporary(
+    spf: str | None,
+) -> None:
+    """Who forges a message can sign it too, for a domain of his own."""
+    records = {
+        **zone(example_com=REJECT),
+        "_dmarc.evil.org": FAILS,
+        "_dmarc.org": FAILS,
+    }
+    found = await check(
+        records, "example.com", spf=spf, dkim=("evil.org", "a.evil.org")
+    )
+    assert found.result == "fail"
+    assert found.policy is DMARCPolicy.REJECT
+
+
+async def test_the_dns_of_a_domain_that_cannot_be_the_authors_is_not_asked() -> None:
+    resolver = ZoneResolver(zone(example_com=REJECT))
+    header, _ = parse_header(b"From: a@example.com\r\n")
+    signed = ["a.b.c.d.evil.org", "evilexample.com", "com"]
+    await check_dmarc(header, resolver, spf="x.evil.org", dkim=signed)
+    assert {name for name, _ in resolver.questions} == {
+        "_dmarc.example.com",
+        "_dmarc.com",
+    }
+
+
+async def test_one_failure_takes_nothing_from_what_passed() -> None:
+    records = {**zone(example_com=REJECT), "_dmarc.b.example.com": FAILS}
+    passed = await check(
+        records, "example.com", spf="b.example.com", dkim=("example.com",)
+    )
+    assert passed.aligned == ("example.com",)
+    alone = await check(records, "example.com", spf="b.example.com")
+    assert alone.result == "temperror"
+
+
 @pytest.mark.parametrize(
     ("text", "policies"),
     [
@@ -342,6 +380,16 @@ def test_no_record_makes_it_raise(octets: bytes) -> None:
         (b"From:\r\n", None),
         (b"From: none\r\n", None),
         (b"From: a@b.c, none\r\n", None),
+        (b"From: ceo@[192.0.2.1], a@b.c\r\n", None),
+        (b"From: g: a@b.c;\r\n", "b.c"),
+        (b"From: g: a@b.c;, d@e.f\r\n", None),
+        (b"From: undisclosed:;\r\n", None),
+        (b"From: <>\r\n", None),
+        (b"From: a@b.c\r\nFROM : d@e.f\r\n", None),
+        # Where the header ends others may go on, and find another From.
+        (b"From: a@b.c\r\nno field\r\nFrom: d@e.f\r\n", None),
+        (b"From: a@b.c\r\n" + b"X: y\r\n" * 10_000 + b"From: d@e.f\r\n", None),
+        (b"From: a@b.c\r\nX: " + b"y" * 1_048_576 + b"\r\nFrom: d@e.f\r\n", None),
         (b"From: a@[192.0.2.1]\r\n", None),
         (b"From: a@b.c d@e.f\r\n", None),
         (b"From: <a@b.c> <d@e.f>\r\n", None),

@@ -117,10 +117,13 @@ class Header:
     Attributes:
         fields: as they were received, the newest trace field first.
         defects: what is wrong with it, for people.
+        is_whole: whether others, who have other limits or go on behind a line that is
+            no field, find the same fields in it.
     """
 
     fields: tuple[HeaderField, ...] = ()
     defects: tuple[str, ...] = field(default=(), compare=False)
+    is_whole: bool = field(default=True, compare=False)
 
     @cached_property
     def _by_name(self) -> dict[str, list[HeaderField]]:
@@ -207,10 +210,14 @@ def parse_header(
             collector.note("an mbox envelope line precedes the header")
         else:
             collector.note("no empty line between header and body")
+            collector.is_whole = False
             break
         position = line_end
     collector.end_field(position)
-    return Header(tuple(collector.fields), tuple(collector.defects)), position
+    header = Header(
+        tuple(collector.fields), tuple(collector.defects), collector.is_whole
+    )
+    return header, position
 
 
 def _skip(pattern: re.Pattern[bytes], octets: bytes, position: int) -> int:
@@ -228,6 +235,7 @@ class _Collector:
         self.defects: list[str] = []
         self.is_open = False
         self.is_full = False
+        self.is_whole = True
         self._octets = octets
         self._limits = limits
         self._end = start + limits.max_octets
@@ -244,9 +252,11 @@ class _Collector:
         if position > self._end:
             self.is_full = True
             self.note(f"the header has over {self._limits.max_octets} octets")
+            self.is_whole = False
         elif len(self.fields) >= self._limits.max_fields:
             self.is_full = True
             self.note(f"the header has over {self._limits.max_fields} fields")
+            self.is_whole = False
         else:
             octets = self._octets[self._begun : position]
             self.fields.append(HeaderField(self._name, octets))

@@ -96,6 +96,7 @@ async def verify_dkim(
     resolver: RecordResolver,
     *,
     now: float | None = None,
+    timeout: float | None = None,
 ) -> tuple[DKIMResult, ...]:
     """Verify the DKIM signatures of a message.
 
@@ -103,6 +104,8 @@ async def verify_dkim(
         message: as it was received.
         resolver: for the keys.
         now: seconds since 1970; None: by the clock.
+        timeout: in seconds, for each key; a signature whose key does not come in time
+            is a ``temperror``, and the others are what they are.
 
     Returns:
         A result for each signature, from the top; none if there is no signature.
@@ -112,13 +115,17 @@ async def verify_dkim(
     fields = content.header.all("DKIM-Signature")[:MAX_SIGNATURES]
     return tuple(
         await asyncio.gather(
-            *(_verify(content, field, resolver, when) for field in fields)
+            *(_verify(content, field, resolver, when, timeout) for field in fields)
         )
     )
 
 
 async def _verify(
-    content: SignedContent, field: HeaderField, resolver: RecordResolver, now: float
+    content: SignedContent,
+    field: HeaderField,
+    resolver: RecordResolver,
+    now: float,
+    timeout: float | None,
 ) -> DKIMResult:
     try:
         signature = parse_signature(field, required=_REQUIRED)
@@ -137,7 +144,10 @@ async def _verify(
     )
     try:
         check_times(signature, now)
-        key = await _find_key(signature, resolver)
+        async with asyncio.timeout(timeout):
+            key = await _find_key(signature, resolver)
+    except TimeoutError:
+        return replace(told, result="temperror", reason="the key did not come in time")
     except DNSFailure as error:
         return replace(told, result="temperror", reason=str(error))
     except BadSyntax as error:

@@ -113,6 +113,15 @@ class DMARCResult:
         """Whether the author's domain answers for the message."""
         return self.result == "pass"
 
+    def may_align(self, domain: str) -> bool:
+        """Say whether it could have passed, had a domain been authenticated.
+
+        Args:
+            domain: in A-labels; empty if nobody knows.
+        """
+        above = f".{self.organization or self.domain}"
+        return not domain or f".{domain.lower()}".endswith(above)
+
     def to_method_result(self) -> MethodResult:
         """Write it for an Authentication-Results field (RFC 9989 section 9.2)."""
         properties: list[tuple[str, str]] = []
@@ -133,22 +142,27 @@ def author_domain(header: Header) -> str:
         The domain in A-labels and lower case.
 
     Raises:
-        BadSyntax: there is no From, more than one, an address in it that is none, or
-            addresses of several domains: a mail reader may show any of them.
+        BadSyntax: there is no From, more than one, an address in it that is none or
+            has no domain, or addresses of several domains: a mail reader may show any
+            of them. Or the header goes on where nobody looked: another From may stand
+            there.
     """
+    if not header.is_whole:
+        raise BadSyntax("a part of the header was not read")
     fields = header.all("From")
     if len(fields) != 1:
         raise BadSyntax("no From field" if not fields else "several From fields")
     addresses = parse_addresses(fields[0].text)
-    mailboxes = [one.mailbox for one in addresses]
     domains = {
-        one.domain_ascii.lower()
-        for one in mailboxes
-        if one is not None and one.literal is None
+        None
+        if one.mailbox is None or one.mailbox.literal
+        else one.mailbox.domain_ascii.lower()
+        for one in addresses
     }
-    if None in mailboxes or len(domains) != 1:
+    domain = domains.pop() if len(domains) == 1 else None
+    if domain is None:
         raise BadSyntax("From names no domain, or several")
-    return domains.pop()
+    return domain
 
 
 @dataclass(slots=True)
@@ -246,14 +260,20 @@ async def _check(
         return DMARCResult("none", domain)
     policy = await _policy(walker, record, domain)
     aligned: list[str] = []
+    failure: DNSFailure | None = None
     candidates = [(one, record.is_strict_dkim) for one in dkim]
     if spf is not None:
         candidates.append((spf, record.is_strict_spf))
     for one, is_strict in candidates:
-        if one == domain or (
-            not is_strict and await walker.organization(one) == organization
-        ):
-            aligned.append(one)
+        try:
+            if one == domain or (
+                not is_strict and await _is_of(walker, one, organization)
+            ):
+                aligned.append(one)
+        except DNSFailure as error:
+            failure = error
+    if failure is not None and not aligned:
+        raise failure
     return DMARCResult(
         "pass" if aligned else "fail",
         domain,
@@ -263,6 +283,17 @@ async def _check(
         organization,
         "" if aligned else "no domain that was authenticated is the author's",
     )
+
+
+async def _is_of(walker: _Walker, domain: str, organization: str) -> bool:
+    """Say whether a domain is of an organization.
+
+    The DNS of a domain that is not below it is not asked: whoever signs in the name of
+    somebody else as well could have a domain of his own whose DNS fails, and so make a
+    failure temporary, or all of this slow.
+    """
+    is_below = f".{domain}".endswith(f".{organization}")
+    return is_below and await walker.organization(domain) == organization
 
 
 async def _find_above(
