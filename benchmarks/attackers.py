@@ -176,7 +176,7 @@ STAGES: Final = {
 
 def drip(port: int, _size: int) -> str:
     """Send an octet now and then, at each stage of a session."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
 
     def slowly(stage: str) -> None:
         opening, octet = STAGES[stage]
@@ -195,14 +195,16 @@ def drip(port: int, _size: int) -> str:
                         sock.sendall(octet)
             line = last.rstrip().rpartition(b"\n")[2].decode("ascii", "replace")
             end = short(line) if line[:1] == "4" else "closed"
-            found[stage] = f"{stage} {end} after {time.monotonic() - begun:.1f} s"
+            found.setdefault(
+                f"{end} after {time.monotonic() - begun:.0f} s", []
+            ).append(stage)
 
     threads = [threading.Thread(target=slowly, args=[stage]) for stage in STAGES]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return "; ".join(found[stage] for stage in STAGES)
+    return "; ".join(f"{end}: {', '.join(some)}" for end, some in found.items())
 
 
 def drip_proxy_header(port: int, _size: int) -> str:

@@ -366,11 +366,18 @@ def page(server_rows: list[list[str]], client_rows: list[list[str]]) -> str:
     if server_rows:
         headings = ["against a server", "loop", "MiB", "CPU s", "stall ms"]
         headings += ["neighbour ms", "ended"]
-        parts.append(markdown_table(headings, server_rows, aligned_left=2) + "\n")
+        parts.append(_table(headings, server_rows))
     if client_rows:
         headings = ["against a client", "front", "MiB", "CPU s", "stall ms", "ended"]
-        parts.append(markdown_table(headings, client_rows, aligned_left=2) + "\n")
+        parts.append(_table(headings, client_rows))
     return "\n".join(parts)
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    """Lay out a table whose last column, which is long, comes behind the names."""
+    order = [0, 1, len(headings) - 1, *range(2, len(headings) - 1)]
+    moved = [[row[column] for column in order] for row in (headings, *rows)]
+    return markdown_table(moved[0], moved[1:], aligned_left=3) + "\n"
 
 
 def play_role(options: argparse.Namespace) -> None:
