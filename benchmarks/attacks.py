@@ -4,7 +4,8 @@ A server with its limits as they are by default is attacked from another process
 a neighbour says NOOP again and again. The attack is done at half of its size first: if
 twice as much costs twice as much, nothing is quadratic. Then clients are attacked by a
 server. Time-outs are seconds in place of minutes, or a run would take hours.
-``python -m benchmarks attacks``; ``--to FILE`` writes a page of it.
+``python -m benchmarks attacks``; ``--to benchmarks/attacks.md`` puts the figures into
+docs/explanation/attacks.md, with the next ``make docs``.
 """
 
 from __future__ import annotations

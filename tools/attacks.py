@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[1]
 TABLE: Final = ROOT / "docs" / "explanation" / "attacks.toml"
 PAGE: Final = TABLE.with_suffix(".md")
-FIGURES: Final = TABLE.with_name("attack-figures.md")
+#: As `python -m benchmarks attacks --to` wrote them.
+FIGURES: Final = ROOT / "benchmarks" / "attacks.md"
 MUTATIONS: Final = ROOT / "tools" / "mutations.toml"
 SOURCE: Final = ROOT / "src" / "smtpx"
 
@@ -153,8 +154,7 @@ def attacks_page() -> str:
         parts.append(f"\n## {title}\n" + (f"\n{text}\n" if text else ""))
         parts.append("\n| attack | defence | without it | test |\n|---|---|---|---|\n")
         parts += [_row(one, tests) for one in attacks if one.section == title]
-    if FIGURES.is_file():
-        parts.append(f"\n{FIGURES.read_text('utf-8')}")
+    parts.append(f"\n{FIGURES.read_text('utf-8')}")
     return "".join(parts)
 
 

@@ -12,6 +12,8 @@ import json
 import logging
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,8 +49,16 @@ class Store(Session):
         return Reply(250, "2.0.0", f"{os.getpid()}")
 
 
+def linger_on(end: Path) -> None:
+    while not end.exists():
+        time.sleep(0.01)
+
+
 def make_server(folder: Path, linger: float, listeners: Sequence[Listener]) -> Server:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    if (folder / "lingering").exists():
+        threading.Thread(target=linger_on, args=[folder / "go"]).start()
+        raise RuntimeError("its process takes a while to end")
     if (folder / "broken").exists():
         raise RuntimeError("broken on purpose")
     Store.folder = folder

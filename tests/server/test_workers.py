@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
+import multiprocessing.connection
 import os
 import signal
 import socket
@@ -19,7 +21,7 @@ from typing import IO, Any
 import pytest
 
 from smtpx.server.sockets import Listener, parse_address
-from smtpx.server.workers import Supervisor, run_workers
+from smtpx.server.workers import Supervisor, delay_after, run_workers
 from tests.server import farm
 
 ROOT = Path(__file__).parents[2]
@@ -303,10 +305,12 @@ def test_nobody_in_the_queue_is_reset_at_the_end(start: StartFarm) -> None:
 # --- Within this process. ---
 
 
-def test_a_supervisor_in_a_thread(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def supervised(folder: Path) -> Iterator[Supervisor]:
+    """Run a supervisor of one worker in a thread, until the end of the block."""
     serving = threading.Event()
     supervisor = Supervisor(
-        functools.partial(farm.make_server, tmp_path, 1.0),
+        functools.partial(farm.make_server, folder, 1.0),
         "127.0.0.1:0",
         workers=1,
         uvloop=False,
@@ -314,22 +318,108 @@ def test_a_supervisor_in_a_thread(tmp_path: Path) -> None:
     )
     thread = threading.Thread(target=supervisor.run)
     thread.start()
-    assert serving.wait(PATIENCE)
-    (first,) = supervisor.pids
-    client = Client(supervisor.addresses[0])
-    assert client.begin() == first
-    client.close()
-    supervisor.restart()
-    end = time.monotonic() + PATIENCE
-    while supervisor.pids in {(first,), ()}:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    supervisor.stop()
-    thread.join(PATIENCE)
+    try:
+        assert serving.wait(PATIENCE)
+        yield supervisor
+    finally:
+        supervisor.stop()
+        thread.join(PATIENCE)
     assert not thread.is_alive()
     assert supervisor.pids == ()
     # To wake one that has ended does nothing.
     supervisor.stop()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_supervisor_in_a_thread(tmp_path: Path) -> None:
+    with supervised(tmp_path) as supervisor:
+        (first,) = supervisor.pids
+        client = Client(supervisor.addresses[0])
+        assert client.begin() == first
+        client.close()
+        supervisor.restart()
+        until(lambda: supervisor.pids not in {(first,), ()})
+
+
+class NoneLeft:
+    """Descriptors run out, some times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        self._make = socket.socketpair
+        monkeypatch.setattr(socket, "socketpair", self._pair)
+
+    def _pair(self) -> tuple[socket.socket, socket.socket]:
+        if self.times:
+            self.times -= 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return self._make()
+
+
+def test_a_worker_that_cannot_be_started_is_started_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with supervised(tmp_path) as supervisor:
+        (first,) = supervisor.pids
+        NoneLeft(monkeypatch).times = 2
+        os.kill(first, signal.SIGKILL)
+        until(lambda: supervisor.pids not in {(first,), ()})
+    text = "no worker can be started: [Errno 24] Too many open files; another try in"
+    assert caplog.text.count(text) == 2
+
+
+def test_a_restart_for_which_there_is_no_room_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with supervised(tmp_path) as supervisor:
+        before = supervisor.pids
+        none_left = NoneLeft(monkeypatch)
+        none_left.times = 1
+        supervisor.restart()
+        until(lambda: "restart given up: no process" in caplog.text)
+        assert supervisor.pids == before
+        supervisor.restart()
+        until(lambda: supervisor.pids not in {before, ()})
+
+
+def test_a_worker_that_says_no_more_and_takes_its_time_keeps_nobody_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[int] = []
+    wait = multiprocessing.connection.wait
+
+    def watched(objects: list[Any], timeout: float | None) -> list[Any]:
+        looks.append(len(objects))
+        return wait(objects, timeout)
+
+    with supervised(tmp_path) as supervisor:
+        monkeypatch.setattr(multiprocessing.connection, "wait", watched)
+        (tmp_path / "lingering").touch()
+        supervisor.restart()
+        try:
+            # The alarm, the worker there is, and the new one with its socket.
+            until(lambda: 4 in looks)
+            # The same without the socket, whose end is there at every look.
+            until(lambda: looks[-1] == 3 or len(looks) > 10_000)
+        finally:
+            (tmp_path / "go").touch()
+        assert len(looks) < 100
+        until(lambda: "restart given up: the new one ended with 1" in caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, 0.1), (1, 0.2), (8, 25.6), (9, 30.0), (100_000, 30.0)]
+)
+def test_how_long_to_wait_after_how_many_failures(
+    failures: int, seconds: float
+) -> None:
+    assert delay_after(failures) == pytest.approx(seconds)
 
 
 def test_what_cannot_be() -> None:

@@ -136,12 +136,15 @@ class _Worker:
         pipe: our end of the socket pair.
         deadline: when it has taken too long for what it does; None: it may go on.
         serving_since: when it said that it serves; None: it did not yet.
+        is_silent: whether it has closed its end of the socket pair. Its process may
+            take a while to end, and its end of stream is there at every look.
     """
 
     process: SpawnProcess
     pipe: socket.socket
     deadline: float | None
     serving_since: float | None = None
+    is_silent: bool = False
 
     def tell(self, word: bytes, deadline: float) -> None:
         """Tell it to go, and until when."""
@@ -170,6 +173,21 @@ class _Slot:
     worker: _Worker | None = None
     failures: int = 0
     retry_at: float = 0.0
+
+    def wait(self, now: float) -> float:
+        """Note a failure; return in how many seconds to try again."""
+        delay = delay_after(self.failures)
+        self.worker = None
+        self.failures += 1
+        self.retry_at = now + delay
+        return delay
+
+
+def delay_after(failures: int) -> float:
+    """Return how many seconds to wait after so many failures before this one."""
+    # Whoever can make a worker crash does it for days, and no float is so large.
+    doublings = min(failures, 16)
+    return min(FIRST_DELAY * 2.0**doublings, LONGEST_DELAY)
 
 
 class Supervisor:
@@ -313,7 +331,7 @@ class Supervisor:
         by_object: dict[object, _Worker] = {}
         for worker in self._all_workers():
             by_object[worker.process.sentinel] = worker
-            if worker.serving_since is None:
+            if worker.serving_since is None and not worker.is_silent:
                 by_object[worker.pipe] = worker
         happened = multiprocessing.connection.wait(
             [*by_object, self._alarm],  # type: ignore[list-item]
@@ -381,6 +399,7 @@ class Supervisor:
         except OSError:
             word = b""
         if word != _READY:
+            worker.is_silent = True
             return
         worker.serving_since = time.monotonic()
         if worker in self._going:
@@ -420,15 +439,11 @@ class Supervisor:
         since = worker.serving_since
         if since is not None and now - since >= STEADY_SECONDS:
             slot.failures = 0
-        delay = min(FIRST_DELAY * 2.0**slot.failures, LONGEST_DELAY)
-        slot.worker = None
-        slot.failures += 1
-        slot.retry_at = now + delay
         logger.error(
             "worker %s: ended with %s; another one starts in %.1f s",
             worker.process.pid,
             code,
-            delay,
+            slot.wait(now),
         )
 
     # ------------------------------------------------------------ what is to be done
@@ -453,7 +468,7 @@ class Supervisor:
             return
         for slot in self._slots:
             if slot.worker is None and now >= slot.retry_at:
-                slot.worker = self._start()
+                self._fill(slot, now)
         while self._renewals and self._renewal is None:
             old = self._renewals[0].worker
             if old is not None and old.serving_since is None:
@@ -461,7 +476,22 @@ class Supervisor:
             slot = self._renewals.popleft()
             if old is not None:
                 # First the new one, so that there are always as many.
-                self._renewal = slot, self._start()
+                try:
+                    self._renewal = slot, self._start()
+                except OSError as error:
+                    self._give_up_renewal(f"no process could be started: {error}")
+
+    def _fill(self, slot: _Slot, now: float) -> None:
+        """Start a worker where there is none; the others go on if that cannot be."""
+        try:
+            slot.worker = self._start()
+        except OSError as error:
+            # No process, memory or descriptor is left for the moment.
+            logger.error(  # noqa: TRY400 - the system's reason says it all
+                "no worker can be started: %s; another try in %.1f s",
+                error,
+                slot.wait(now),
+            )
 
     def _give_up_renewal(self, reason: str) -> None:
         """Keep the workers there are: those that they were to be do not work."""
