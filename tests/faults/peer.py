@@ -155,10 +155,13 @@ class Peer(ScriptedRuntime):
         self.connections: list[Connection] = []
         self.has_struck = self.had_mail = False
         self.taken = self.generated = 0
-        self.spoilt_from = float("inf")
+        self.is_spoilt = False  # by garbage, or by what nobody may say
         self.dialogue: list[str] | None = None
 
     async def connect_tcp(self, *_: object, **__: object) -> Channel:
+        return self.connect()
+
+    def connect(self) -> Connection:
         connection = Connection(self)
         self.connections.append(connection)
         return connection
@@ -182,7 +185,10 @@ class Connection:
         self.server = server
         self.octets = b""  # that came in, and are not understood yet
         self.out = b""
-        self.read = server.generated  # where `out` begins, among all that was said
+        # Where `out` begins and ends, among all that was said, as long as no other
+        # connection is open.
+        self.read = self.said = server.generated
+        self.spoilt_from = float("inf")
         # Where the answers to ends of messages end, and whose they are.
         self.acks: deque[tuple[int, Sequence[Who]]] = deque()
         self.is_left = False  # by the client
@@ -272,7 +278,7 @@ class Connection:
         acks = self.acks
         while acks and acks[0][0] <= read:
             end, whose = acks.popleft()
-            is_sure = end <= server.spoilt_from
+            is_sure = end <= self.spoilt_from
             (server.heard if is_sure else server.doubtful).update(whose)
         return data
 
@@ -304,7 +310,7 @@ class Connection:
             self.is_silent = True
             self.is_frozen = fault.side == "in"
         elif kind == "garbage":
-            server.spoilt_from = server.generated
+            self.spoil(self.said)
             self.put_out(server.chances.choice(_GARBAGE))
 
     def note_strike(self) -> None:
@@ -313,8 +319,14 @@ class Connection:
         server.had_mail = self.mails > 0
         server.fault = None
 
+    def spoil(self, start: int) -> None:
+        """Note that what is said from there on need not be believed."""
+        self.server.is_spoilt = True
+        self.spoilt_from = start
+
     def put_out(self, octets: bytes) -> None:
         self.server.generated += len(octets)
+        self.said += len(octets)
         if not self.is_silent:
             self.out += octets
 
@@ -343,17 +355,17 @@ class Connection:
                 self.is_used_up = verb == b"MAIL" and fault.kind == "452"
                 if verb == b"RSET" and not fault.kind.startswith("421"):
                     # Nobody may refuse RSET: what follows is between the two.
-                    server.spoilt_from = server.generated
+                    self.spoil(self.said)
                 return False
             if fault.kind == "garbage":
                 self.note_strike()
-                server.spoilt_from = fault.octet
                 at = fault.octet - server.generated
+                self.spoil(self.said + at)
                 octets = server.chances.choice(_GARBAGE)
                 reply = reply[:at] + octets + reply[at:]
         if whose and not self.is_silent:
-            line_end = reply.find(b"\r\n") + 2
-            self.acks.append((server.generated + line_end, whose))
+            line = reply.partition(b"\r\n")[0]
+            self.acks.append((self.said + len(line) + 2, whose))
         self.put_out(reply)
         return True
 
@@ -450,7 +462,7 @@ class Connection:
     def complain_of_limits(self) -> None:
         server = self.server
         # Unless garbage was in the middle of what told them.
-        if server.limits.are_told and server.spoilt_from == float("inf"):
+        if server.limits.are_told and not server.is_spoilt:
             server.complain("more than LIMITS tells")
 
     def data(self) -> bool:
