@@ -189,12 +189,20 @@ def test_thousand_tasks_share_four_connections_that_break(
     assert open_descriptors() == before
 
 
-def test_fifty_threads_share_four_connections_that_break() -> None:
+@pytest.mark.parametrize(
+    ("seed", "keywords"), [(3, ("PIPELINING",)), (4, ("PIPELINING", "CHUNKING"))]
+)
+def test_thousand_threads_share_four_connections_that_break(
+    seed: int, keywords: tuple[str, ...]
+) -> None:
     before = open_descriptors()
-    server = UnreliableServer(seed=3, chance=0.03)
+    server = UnreliableServer(seed=seed, chance=0.03, keywords=keywords)
     outcomes: dict[int, Outcome] = {}
+    # All of them are there before the first one sends.
+    start = threading.Barrier(MESSAGES, timeout=60)
 
     def send(pool: BlockingClientPool, number: int) -> None:
+        start.wait()
         try:
             outcomes[number] = pool.send(body(number), **BOB)
         except SendError as error:
@@ -206,7 +214,7 @@ def test_fifty_threads_share_four_connections_that_break() -> None:
         BlockingClientPool(
             server.url, options=options, client_options=CLIENT_OPTIONS
         ) as pool,
-        ThreadPoolExecutor(50) as threads,
+        ThreadPoolExecutor(MESSAGES) as threads,
     ):
         for done in [threads.submit(send, pool, n) for n in range(MESSAGES)]:
             done.result()
@@ -214,8 +222,14 @@ def test_fifty_threads_share_four_connections_that_break() -> None:
     assert len(outcomes) == MESSAGES
     told = require_exactly_once(server, outcomes)
     assert statistics.delivered == told["delivered"]
+    assert statistics.unknown == told["unknown"]
+    assert statistics.not_sent == told["not sent"]
+    assert statistics.refused == told["refused"]
     assert statistics.connections <= 4
+    assert statistics.waiting == 0
     assert statistics.retried > 0
+    assert sum(server.faults.values()) > 50
+    assert server.taken.total() > MESSAGES / 2
     gc.collect()
     assert open_descriptors() == before
 

@@ -226,7 +226,7 @@ class Run:
             and (requires_all(key, "452") or not variant.retries)
         }
         more = verdict.keys["refused"] - refusable
-        if kind != "452" and len(more) > (kind in {"450", "550", "421", "421 stays"}):
+        if kind != "452" and len(more) > kind.startswith(("4", "5")):
             verdict.wrong.append(f"refused, and the peer did not: {sorted(more)}")
         if self.left and self.error is None:
             verdict.wrong.append(f"not taken from the source: {self.left}")

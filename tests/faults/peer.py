@@ -33,15 +33,16 @@ Who = tuple[int, int]
 #: What can go wrong, by the stream whose octets are counted: "in" is the client's.
 #: The connection ends, in good order or by a reset; nothing comes any more; nothing is
 #: taken any more; the next question, or the one whose answer has the octet, is answered
-#: with 421 before the peer goes, or although it stays, or with a refusal (452 as by
-#: OpenSMTPD, to any MAIL from then on); a line comes that is no reply.
+#: with 421, before the peer goes, or although it stays and answers on, or although it
+#: takes what comes without a word; or with a refusal (452 as by OpenSMTPD, to any MAIL
+#: from then on); a line comes that is no reply.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "in": (
-        *("cut", "reset", "stall", "deaf", "421", "421 stays"),
+        *("cut", "reset", "stall", "deaf", "421", "421 stays", "421 mute"),
         *("450", "452", "550", "garbage"),
     ),
     "out": (
-        *("cut", "reset", "stall", "421", "421 stays"),
+        *("cut", "reset", "stall", "421", "421 stays", "421 mute"),
         *("450", "452", "550", "garbage"),
     ),
 }
@@ -49,6 +50,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 _REPLIES: Final = {
     "421": b"421 4.3.2 going down\r\n",
     "421 stays": b"421 4.3.2 going down, some day\r\n",
+    "421 mute": b"421 4.3.2 say no more\r\n",
     "450": b"450 4.3.0 not now\r\n",
     "452": b"452 4.5.3 that was much\r\n",
     "550": b"550 5.3.0 no\r\n",
@@ -352,6 +354,7 @@ class Connection:
                 self.note_strike()
                 self.put_out(_REPLIES[fault.kind])
                 self.is_closed = fault.kind == "421"
+                self.is_silent = fault.kind == "421 mute"
                 self.is_used_up = verb == b"MAIL" and fault.kind == "452"
                 if verb == b"RSET" and not fault.kind.startswith("421"):
                     # Nobody may refuse RSET: what follows is between the two.
