@@ -37,9 +37,10 @@ class Report:
 
     @property
     def names(self) -> list[str]:
-        """All candidates: the peers first, the others as they come."""
+        """All candidates: the peers in their order, then the others as they come."""
         named = dict.fromkeys(n for some in self.figures.values() for n in some)
-        return sorted(named, key=lambda name: name not in self.peers)
+        first = [peer for peer in self.peers if peer in named]
+        return [*first, *(name for name in named if name not in first)]
 
     def tables(self, columns: int = 5) -> str:
         """Lay out medians, spread and ratios, so many loads side by side."""
