@@ -17,9 +17,10 @@ from smtpx.wire.address import (
     take_reverse_path,
 )
 from smtpx.wire.capabilities import Capabilities
-from smtpx.wire.commands import DEFAULT_GRAMMAR as STRICT
-from smtpx.wire.commands import Command, Grammar, Mail, Rcpt, parse_command
+from smtpx.wire.commands import Command, Mail, Rcpt
 from smtpx.wire.forwarded import XClient, XForward, parse_xclient, parse_xforward
+from smtpx.wire.grammar import DEFAULT_GRAMMAR as STRICT
+from smtpx.wire.grammar import Grammar, parse_command
 from smtpx.wire.octets import (
     decode_base64,
     decode_utf8_addr,
@@ -38,7 +39,8 @@ from smtpx.wire.params import (
     encode_parameters,
     parse_parameters,
 )
-from smtpx.wire.preamble import ProxyDecoder, ProxyHeader, TLVType, parse_proxy_header
+from smtpx.wire.preamble import ProxyDecoder, ProxyHeader, parse_proxy_header
+from smtpx.wire.proxy_tlvs import TLVType
 from smtpx.wire.replies import MAX_REPLY_LINE_OCTETS, Reply, ReplyDecoder, ReplyLimits
 
 if TYPE_CHECKING:

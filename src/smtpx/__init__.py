@@ -192,10 +192,10 @@ if TYPE_CHECKING:
     from smtpx.verify.srs import SenderRewriter
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
-    from smtpx.wire.commands import parse_raw
     from smtpx.wire.envelope import Envelope, Recipient, RecipientResult, SendResult
     from smtpx.wire.forwarded import ForwardedSource, Unknown, XClient, XForward
     from smtpx.wire.framing import BareNewline
+    from smtpx.wire.grammar import parse_raw
     from smtpx.wire.options import (
         BodyType,
         ByMode,
@@ -209,7 +209,8 @@ if TYPE_CHECKING:
         ValidSince,
     )
     from smtpx.wire.params import Parameter
-    from smtpx.wire.preamble import ProxyHeader, ProxyTLS, ProxyTLV, TLVType
+    from smtpx.wire.preamble import ProxyHeader
+    from smtpx.wire.proxy_tlvs import ProxyTLS, ProxyTLV, TLVType
     from smtpx.wire.registry import Extension, ExtensionSettings, Registry
     from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
 
@@ -460,7 +461,7 @@ _NAMES = {
     ),
     "smtpx.wire.address": ("Mailbox",),
     "smtpx.wire.capabilities": ("Capabilities",),
-    "smtpx.wire.commands": ("parse_raw",),
+    "smtpx.wire.grammar": ("parse_raw",),
     "smtpx.wire.envelope": ("Envelope", "Recipient", "RecipientResult", "SendResult"),
     "smtpx.wire.forwarded": ("ForwardedSource", "Unknown", "XClient", "XForward"),
     "smtpx.wire.framing": ("BareNewline",),
@@ -477,7 +478,8 @@ _NAMES = {
         "ValidSince",
     ),
     "smtpx.wire.params": ("Parameter",),
-    "smtpx.wire.preamble": ("ProxyHeader", "ProxyTLS", "ProxyTLV", "TLVType"),
+    "smtpx.wire.preamble": ("ProxyHeader",),
+    "smtpx.wire.proxy_tlvs": ("ProxyTLS", "ProxyTLV", "TLVType"),
     "smtpx.wire.registry": ("Extension", "ExtensionSettings", "Registry"),
     "smtpx.wire.replies": ("EnhancedCode", "Reply", "ReplyLimits"),
     "smtpx.sasl.mechanism": ("Credentials", "Identity"),

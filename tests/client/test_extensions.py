@@ -11,8 +11,8 @@ import pytest
 
 from smtpx.client.options import ClientOptions, TLSMode
 from smtpx.errors import NotSupported
-from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension
+from smtpx.wire.grammar import parse_raw
 from smtpx.wire.options import (
     ByMode,
     DeliverBy,

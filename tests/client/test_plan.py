@@ -14,8 +14,8 @@ from smtpx.client.plan import Offered, Order, Plan, make_plan
 from smtpx.errors import BadParameter, Delivery, MessageTooLarge, NotSupported
 from smtpx.wire.address import Mailbox
 from smtpx.wire.capabilities import Capabilities
-from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension
+from smtpx.wire.grammar import parse_raw
 from smtpx.wire.options import (
     BodyType,
     MailOptions,

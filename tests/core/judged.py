@@ -24,8 +24,8 @@ from smtpx.sasl.oauth import CheckToken
 from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.sasl.scram_keys import make_scram_credentials
 from smtpx.sasl.scram_server import LookupScram
-from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension, ExtensionSettings
+from smtpx.wire.grammar import parse_raw
 from smtpx.wire.params import Parameter
 from smtpx.wire.replies import Reply
 from tests.core.machines import ANSWERED, replies_of

@@ -22,8 +22,8 @@ from smtpx.core.states import (
 )
 from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.wire import replies
-from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension, Offer
+from smtpx.wire.grammar import parse_raw
 from smtpx.wire.replies import Reply
 from tests.core.machines import (
     CONFIG,

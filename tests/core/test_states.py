@@ -12,7 +12,7 @@ from smtpx.core.states import (
     ServerTrigger,
     describe_wrong_order,
 )
-from smtpx.wire.commands import DEFAULT_GRAMMAR
+from smtpx.wire.grammar import DEFAULT_GRAMMAR
 
 VERBS = {verb.decode() for verb in DEFAULT_GRAMMAR.verbs}
 

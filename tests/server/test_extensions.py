@@ -15,8 +15,8 @@ from smtpx.errors import CommandRefused, NotSupported, RecipientsRefused, Sender
 from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
 from smtpx.server.session import ConnectionInfo, Session
-from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension, ExtensionSettings
+from smtpx.wire.grammar import parse_raw
 from smtpx.wire.options import (
     ByMode,
     DeliverBy,

@@ -19,7 +19,8 @@ from smtpx.server.proxied import become, come_through, is_private
 from smtpx.server.session import ConnectionInfo, Endpoints, Session
 from smtpx.server.sockets import Address, Listener
 from smtpx.wire.forwarded import Unknown, XClient
-from smtpx.wire.preamble import CHECKSUM, ProxyHeader, ProxyTLS, ProxyTLV, TLVType
+from smtpx.wire.preamble import ProxyHeader
+from smtpx.wire.proxy_tlvs import CHECKSUM, ProxyTLS, ProxyTLV, TLVType
 from tests.server.conftest import Certificates, Run
 from tests.server.peers import Peer, Served, Signal, serve, unix_address, until
 

@@ -28,8 +28,8 @@ from smtpx.server.session import ConnectionInfo, Session, Statuses
 from smtpx.server.transform import Transform, transform
 from smtpx.server.work import Closed, Deliver, Reset, extensions_of, overridden_by
 from smtpx.wire.address import Mailbox
-from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension
+from smtpx.wire.grammar import parse_raw
 from smtpx.wire.params import MailOptions, RcptOptions
 from smtpx.wire.replies import Reply
 from tests.server.conftest import Certificates, Run

@@ -33,8 +33,8 @@ from smtpx.server.events import (
 from smtpx.server.options import ServerOptions, ServerTimeouts
 from smtpx.server.session import ConnectionInfo, Session, Statuses
 from smtpx.wire.address import Mailbox
-from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension
+from smtpx.wire.grammar import parse_raw
 from smtpx.wire.params import MailOptions, RcptOptions
 from smtpx.wire.replies import Reply
 from tests.server.conftest import Certificates, Run

@@ -8,15 +8,7 @@ import pytest
 
 from smtpx.errors import BadParameter, BadSyntax
 from smtpx.wire.capabilities import Capabilities
-from smtpx.wire.commands import (
-    BUILT_IN_VERBS,
-    DEFAULT_GRAMMAR,
-    Auth,
-    Etrn,
-    Mail,
-    StartTLS,
-    parse_command,
-)
+from smtpx.wire.commands import Auth, Etrn, Mail, StartTLS
 from smtpx.wire.extensions import (
     DEFAULT_REGISTRY,
     EXTENSIONS,
@@ -24,6 +16,7 @@ from smtpx.wire.extensions import (
     Offer,
 )
 from smtpx.wire.forwarded import XClient, XForward
+from smtpx.wire.grammar import BUILT_IN_VERBS, DEFAULT_GRAMMAR, parse_command
 from smtpx.wire.params import (
     PARAMETERS,
     BodyType,

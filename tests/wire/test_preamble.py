@@ -23,18 +23,14 @@ from proxyprotocol.v2 import ProxyProtocolV2
 
 from smtpx.errors import BadProxyHeader
 from smtpx.wire.preamble import (
-    CHECKSUM,
     MAX_V1_OCTETS,
     MAX_V2_OCTETS,
     ProxyAddress,
     ProxyDecoder,
     ProxyHeader,
-    ProxyTLS,
-    ProxyTLV,
-    TLVType,
-    crc32c,
     parse_proxy_header,
 )
+from smtpx.wire.proxy_tlvs import CHECKSUM, ProxyTLS, ProxyTLV, TLVType, crc32c
 
 if TYPE_CHECKING:
     from proxyprotocol.result import ProxyResult

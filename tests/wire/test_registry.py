@@ -9,8 +9,9 @@ import pytest
 
 from smtpx.errors import BadParameter, BadSyntax
 from smtpx.wire.capabilities import Capabilities
-from smtpx.wire.commands import BUILT_IN_VERBS, Mail, Raw, parse_command, parse_raw
+from smtpx.wire.commands import Mail, Raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, EXTENSIONS
+from smtpx.wire.grammar import BUILT_IN_VERBS, parse_command, parse_raw
 from smtpx.wire.options import EncodeContext, MailOptions, RcptOptions
 from smtpx.wire.params import Parameter
 from smtpx.wire.registry import Extension, ExtensionSettings, Offer, Registry

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from smtpx.sasl.mechanism import ServerMechanism
-    from smtpx.wire.commands import Grammar
+    from smtpx.wire.grammar import Grammar
 
 __all__ = ["ServerConfig"]
 

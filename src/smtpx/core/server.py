@@ -64,10 +64,10 @@ from smtpx.wire.commands import (
     Rset,
     StartTLS,
     Vrfy,
-    parse_command,
 )
 from smtpx.wire.envelope import Envelope, Recipient
 from smtpx.wire.forwarded import XClient, XForward
+from smtpx.wire.grammar import parse_command
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from smtpx.wire.commands import BUILT_IN_VERBS
+from smtpx.wire.grammar import BUILT_IN_VERBS
 from smtpx.wire.octets import escape_octets
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from smtpx.wire.commands import BUILT_IN_VERBS
+from smtpx.wire.grammar import BUILT_IN_VERBS
 
 if TYPE_CHECKING:
     from smtpx.net.tls import TLSInfo

@@ -36,9 +36,10 @@ from smtpx.testing.steps import (
     Transcript,
     TranscriptMismatch,
 )
-from smtpx.wire.commands import Mail, Rcpt, parse_command
+from smtpx.wire.commands import Mail, Rcpt
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Offer
 from smtpx.wire.forwarded import Unknown, XClient, XForward
+from smtpx.wire.grammar import parse_command
 from smtpx.wire.options import MailOptions, RcptOptions
 from smtpx.wire.params import MAIL_PARAMETERS, RCPT_PARAMETERS, parse_parameters
 from smtpx.wire.replies import Reply

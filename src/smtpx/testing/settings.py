@@ -28,9 +28,9 @@ from smtpx.server.options import ServerOptions, ServerTimeouts
 from smtpx.server.rate_guard import Counted, RateGuard, RateRule
 from smtpx.server.rates import Rate
 from smtpx.testing.steps import Setting, Transcript, TranscriptError
-from smtpx.wire.commands import parse_raw
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Extension, ExtensionSettings
 from smtpx.wire.framing import BareNewline
+from smtpx.wire.grammar import parse_raw
 
 __all__ = ["OF_THE_TEST", "server_options"]
 

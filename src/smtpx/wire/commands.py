@@ -1,25 +1,18 @@
-r"""Commands: one frozen class each, parsed by the server and encoded by the client.
+r"""Commands: one frozen class each, and how a client writes them.
 
-A `Grammar` says which verbs and which parameters there are in a session; the registry
-of `smtpx.wire.extensions` makes one. `parse_command` looks the verb up in it, and the
-row that it finds parses the argument. A verb of one's own is one more row, whose
-command is `Raw`.
+What a server understands of them says `smtpx.wire.grammar`.
 
 Encoding serialises parsed parts and never copies text into a line unseen: each line
 passes `smtpx.wire.octets.require_safe` last, so no argument can end it and start a
 command of its own.
 
->>> command = parse_command(b"MAIL FROM:<bob@example.com> SIZE=1000")
->>> command.reverse_path, command.options.size
-(Mailbox(local_part='bob', domain='example.com'), 1000)
->>> command.encode()
+>>> Mail(Mailbox.parse("bob@example.com"), MailOptions(size=1000)).encode()
 b'MAIL FROM:<bob@example.com> SIZE=1000\r\n'
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeAlias
 
@@ -28,16 +21,11 @@ from smtpx.wire.address import (
     Mailbox,
     parse_domain,
     parse_hello_name,
-    take_forward_path,
-    take_reverse_path,
-    take_usual_path,
 )
-from smtpx.wire.forwarded import XClient, XForward, parse_xclient, parse_xforward
+from smtpx.wire.forwarded import XClient, XForward
 from smtpx.wire.octets import (
-    decode_base64,
     encode_base64,
     escape_octets,
-    has_line_control,
     require_safe,
 )
 from smtpx.wire.params import (
@@ -51,17 +39,13 @@ from smtpx.wire.params import (
     ParameterTable,
     RcptOptions,
     encode_parameters,
-    parse_parameters,
 )
 from smtpx.wire.values import value
 
 __all__ = [
-    "BUILT_IN_VERBS",
-    "DEFAULT_GRAMMAR",
-    "ETRN_SYNTAX",
     "MAX_CHUNK_OCTETS",
-    "XCLIENT_SYNTAX",
-    "XFORWARD_SYNTAX",
+    "MECHANISM_NAME",
+    "VERB",
     "Auth",
     "Bdat",
     "Command",
@@ -69,7 +53,6 @@ __all__ = [
     "Ehlo",
     "Etrn",
     "Expn",
-    "Grammar",
     "Helo",
     "Help",
     "Lhlo",
@@ -80,11 +63,8 @@ __all__ = [
     "Rcpt",
     "Rset",
     "StartTLS",
-    "VerbSyntax",
     "Vrfy",
-    "allow_all",
-    "parse_command",
-    "parse_raw",
+    "require_node",
 ]
 
 MAX_CHUNK_OCTETS: Final = 2**63 - 1
@@ -93,16 +73,13 @@ MAX_CHUNK_OCTETS: Final = 2**63 - 1
 RFC 3030 section 2 sets no bound, but a number without one is no size.
 """
 
-# RFC 4422 section 3.1: 1 to 20 characters. Lenient: in any case.
-_MECHANISM = re.compile(rb"[A-Za-z0-9_-]{1,20}")
-# Twenty digits hold every number up to 2**63 - 1, with zeros before it.
-_CHUNK = re.compile(rb"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE)
+MECHANISM_NAME: Final = re.compile(rb"[A-Za-z0-9_-]{1,20}")
+"""RFC 4422 section 3.1: 1 to 20 characters. Lenient: in any case."""
+
+VERB: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*", re.ASCII)
+"""RFC 5321 section 4.1.1 leaves the form of a verb open; this is an esmtp-keyword."""
+
 _QUEUE = re.compile(rb"#[!-~]+")
-# RFC 5321 section 4.1.1 leaves the form of a verb open; this is an esmtp-keyword.
-_VERB = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*", re.ASCII)
-
-
-# -------------------------------------------------------------------------- the classes
 
 
 def _encode_text(text: str, what: str) -> bytes:
@@ -376,11 +353,21 @@ class Etrn:
             BadSyntax: there can be no such node.
         """
         octets = require_safe(_encode_text(self.node, "ETRN node"), "ETRN node")
-        return _encode_line(self.verb, _require_node(octets))
+        return _encode_line(self.verb, require_node(octets))
 
 
-def _require_node(node: bytes) -> bytes:
-    """Refuse what is no node name (RFC 1985 sections 5 and 5.3)."""
+def require_node(node: bytes) -> bytes:
+    """Refuse what is no node name of ETRN (RFC 1985 sections 5 and 5.3).
+
+    Args:
+        node: what may be one.
+
+    Returns:
+        The same.
+
+    Raises:
+        BadSyntax: 501 5.5.4.
+    """
     if node.startswith(b"#"):
         # Its structure depends on the server that receives it.
         if _QUEUE.fullmatch(node) is None:
@@ -447,7 +434,7 @@ class Auth:
             BadSyntax: no mechanism can have that name.
         """
         argument = _encode_text(self.mechanism, "mechanism name")
-        if _MECHANISM.fullmatch(argument) is None:
+        if MECHANISM_NAME.fullmatch(argument) is None:
             raise BadSyntax(
                 f"no mechanism name: {escape_octets(argument)}", enhanced="5.5.4"
             )
@@ -477,7 +464,7 @@ class Raw:
         Raises:
             BadSyntax: a verb is letters, digits and hyphens.
         """
-        if _VERB.fullmatch(self.verb) is None:
+        if VERB.fullmatch(self.verb) is None:
             raise BadSyntax(f"no verb: {self.verb!a}", code=500)
         return _encode_line(self.verb, _encode_text(self.argument, "argument"))
 
@@ -503,275 +490,3 @@ Command: TypeAlias = (
     | XForward
     | Raw
 )
-
-
-# -------------------------------------------------------------------------- the grammar
-
-
-@dataclass(frozen=True, slots=True)
-class VerbSyntax:
-    """A row of the table of verbs.
-
-    Attributes:
-        verb: in upper case.
-        parse: takes what follows the verb and its space, without spaces at the end,
-            and the grammar; returns the command. Raises `smtpx.errors.BadSyntax`.
-    """
-
-    verb: str
-    parse: Callable[[bytes, Grammar], Command]
-
-
-def allow_all(_options: object) -> None:
-    """Refuse nothing: the check of options where there is nothing to check."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grammar:
-    """What a server understands in a session.
-
-    Attributes:
-        verbs: rows by verb, in upper case.
-        mail_parameters: those of MAIL.
-        rcpt_parameters: those of RCPT.
-        check_mail: refuses options of MAIL that are well-formed, but not to be had
-            here. Raises `smtpx.errors.BadParameter`.
-        check_rcpt: the same for RCPT.
-        lenient_paths: take a path without angle brackets, and spaces before a path.
-        unimplemented: verbs that are known but not available: 502 in place of 500
-            (RFC 5321 section 4.2.4).
-    """
-
-    verbs: Mapping[bytes, VerbSyntax]
-    mail_parameters: ParameterTable = field(default_factory=lambda: MAIL_PARAMETERS)
-    rcpt_parameters: ParameterTable = field(default_factory=lambda: RCPT_PARAMETERS)
-    check_mail: Callable[[MailOptions], None] = allow_all
-    check_rcpt: Callable[[RcptOptions], None] = allow_all
-    lenient_paths: bool = False
-    unimplemented: frozenset[bytes] = frozenset()
-
-
-def _bad_argument(text: str) -> BadSyntax:
-    return BadSyntax(text, enhanced="5.5.4")
-
-
-def _parse_text(argument: bytes) -> str:
-    """Parse an argument that is text: UTF-8 without control characters."""
-    try:
-        text = argument.decode("utf-8")
-    except UnicodeDecodeError:
-        raise _bad_argument(f"not UTF-8: {escape_octets(argument)}") from None
-    if has_line_control(text):
-        raise _bad_argument(f"control character: {escape_octets(argument)}")
-    return text
-
-
-def parse_raw(verb: str) -> VerbSyntax:
-    """Return the row of a verb of one's own, whose command is `Raw`.
-
-    Args:
-        verb: letters, digits and hyphens.
-
-    Returns:
-        A row that takes any text as its argument.
-
-    Raises:
-        ValueError: no line can begin with such a verb.
-
-    >>> grammar = Grammar(verbs={b"XPING": parse_raw("XPING")})
-    >>> parse_command(b"xping a b", grammar)
-    Raw(verb='XPING', argument='a b')
-    """
-    if _VERB.fullmatch(verb) is None:
-        raise ValueError(f"{verb!a} is no verb; use letters, digits and hyphens")
-    name = verb.upper()
-
-    def parse(argument: bytes, _grammar: Grammar) -> Command:
-        return Raw(name, _parse_text(argument))
-
-    return VerbSyntax(name, parse)
-
-
-def _hello(make: Callable[[str], Command], verb: str) -> VerbSyntax:
-    """Row of a verb that takes the name of the client."""
-
-    def parse(argument: bytes, _grammar: Grammar) -> Command:
-        if not argument:
-            raise _bad_argument(f"{verb} needs the name of the client")
-        # Lenient: many clients call themselves what their host happens to be called,
-        # and none is refused for that (RFC 5321 section 4.1.4).
-        return make(parse_hello_name(argument, lenient=True))
-
-    return VerbSyntax(verb, parse)
-
-
-def _alone(command: Command) -> VerbSyntax:
-    """Row of a verb without argument (RFC 5321 section 4.1.1.4 and others)."""
-
-    def parse(argument: bytes, _grammar: Grammar) -> Command:
-        if argument:
-            raise _bad_argument(f"{command.verb} takes no argument")
-        return command
-
-    return VerbSyntax(command.verb, parse)
-
-
-def _text(
-    make: Callable[[str], Command], verb: str, *, is_required: bool
-) -> VerbSyntax:
-    """Row of a verb whose argument is text."""
-
-    def parse(argument: bytes, _grammar: Grammar) -> Command:
-        if is_required and not argument:
-            raise _bad_argument(f"{verb} needs an argument")
-        return make(_parse_text(argument))
-
-    return VerbSyntax(verb, parse)
-
-
-def _require_space(argument: bytes, end: int) -> None:
-    """Refuse what touches the path, as in ``<a@b>SIZE=1``."""
-    if argument[end] != 0x20:
-        raise _bad_argument(f"unexpected: {escape_octets(argument[end:])}")
-
-
-def _parse_mail(argument: bytes, grammar: Grammar) -> Mail:
-    if not (argument.startswith(b"FROM:") or argument[:5].upper() == b"FROM:"):
-        raise _bad_argument("MAIL needs FROM:<address>")
-    path, end = take_usual_path(argument, 5) or take_reverse_path(
-        argument, 5, lenient=grammar.lenient_paths
-    )
-    if end == len(argument):
-        return Mail(path)
-    _require_space(argument, end)
-    values = parse_parameters(argument[end:], grammar.mail_parameters)
-    options = MailOptions(**values)
-    grammar.check_mail(options)
-    return Mail(path, options)
-
-
-def _parse_rcpt(argument: bytes, grammar: Grammar) -> Rcpt:
-    if not (argument.startswith(b"TO:") or argument[:3].upper() == b"TO:"):
-        raise _bad_argument("RCPT needs TO:<address>")
-    path, end = take_usual_path(argument, 3) or take_forward_path(
-        argument, 3, lenient=grammar.lenient_paths
-    )
-    if end == len(argument):
-        return Rcpt(path)
-    _require_space(argument, end)
-    values = parse_parameters(argument[end:], grammar.rcpt_parameters)
-    options = RcptOptions(**values)
-    grammar.check_rcpt(options)
-    return Rcpt(path, options)
-
-
-def _parse_bdat(argument: bytes, _grammar: Grammar) -> Bdat:
-    """Parse BDAT; whoever cannot read the size cannot find the next command."""
-    match = _CHUNK.fullmatch(argument)
-    size = int(match[1]) if match else -1
-    if match is None or size > MAX_CHUNK_OCTETS:
-        raise _bad_argument(f"bad chunk size: {escape_octets(argument)}")
-    return Bdat(size, is_last=match[2] is not None)
-
-
-def _parse_auth(argument: bytes, _grammar: Grammar) -> Auth:
-    # No error shows the argument: it may hold a password.
-    mechanism, space, response = argument.partition(b" ")
-    if _MECHANISM.fullmatch(mechanism) is None:
-        raise _bad_argument("AUTH needs the name of a mechanism")
-    name = mechanism.decode("ascii").upper()
-    if not space:
-        return Auth(name)
-    # RFC 4954 section 4: a lone "=" is an initial response without octets.
-    return Auth(name, b"" if response == b"=" else decode_base64(response))
-
-
-def _parse_etrn(argument: bytes, _grammar: Grammar) -> Etrn:
-    if not argument:
-        # RFC 1985 section 7 shows 500; section 5.1 has 501 for parameters.
-        raise _bad_argument("ETRN needs the name of a node")
-    return Etrn(_require_node(argument).decode("utf-8"))
-
-
-ETRN_SYNTAX: Final = VerbSyntax("ETRN", _parse_etrn)
-"""The row of ETRN, which a server has to be taught."""
-
-XCLIENT_SYNTAX: Final = VerbSyntax(
-    XClient.verb, lambda argument, _grammar: parse_xclient(argument)
-)
-"""The row of XCLIENT, which is for gateways only."""
-
-XFORWARD_SYNTAX: Final = VerbSyntax(
-    XForward.verb, lambda argument, _grammar: parse_xforward(argument)
-)
-"""The row of XFORWARD, likewise."""
-
-BUILT_IN_VERBS: Final[Mapping[bytes, VerbSyntax]] = {
-    row.verb.encode("ascii"): row
-    for row in (
-        VerbSyntax("MAIL", _parse_mail),
-        VerbSyntax("RCPT", _parse_rcpt),
-        _alone(Data()),
-        VerbSyntax("BDAT", _parse_bdat),
-        _alone(Rset()),
-        _alone(Quit()),
-        _hello(Ehlo, "EHLO"),
-        _hello(Helo, "HELO"),
-        _hello(Lhlo, "LHLO"),
-        _alone(StartTLS()),
-        VerbSyntax("AUTH", _parse_auth),
-        _text(Noop, "NOOP", is_required=False),
-        _text(Vrfy, "VRFY", is_required=True),
-        _text(Expn, "EXPN", is_required=True),
-        _text(Help, "HELP", is_required=False),
-    )
-}
-"""The verbs of the library's own. They are in every grammar: whether one is allowed
-depends on the state of the session, which a grammar knows nothing of."""
-
-# RFC 5321 appendix F: understood once, and not to be implemented any more.
-_OBSOLETE: Final = frozenset({b"SEND", b"SOML", b"SAML", b"TURN"})
-
-DEFAULT_GRAMMAR: Final = Grammar(
-    verbs={
-        **BUILT_IN_VERBS,
-        b"ETRN": ETRN_SYNTAX,
-        b"XCLIENT": XCLIENT_SYNTAX,
-        b"XFORWARD": XFORWARD_SYNTAX,
-    }
-)
-"""All verbs and all parameters of the library, strict."""
-
-
-def parse_command(line: bytes, grammar: Grammar = DEFAULT_GRAMMAR) -> Command:
-    """Parse a command line (RFC 5321 section 4.1.1).
-
-    Args:
-        line: without its CRLF. Lenient: white space at its end is ignored, as RFC
-            5321 section 4.1.1 asks for.
-        grammar: what is understood.
-
-    Returns:
-        The command.
-
-    Raises:
-        BadSyntax: with the reply to give: 500 5.5.2 for an unknown verb, 502 5.5.1 for
-            one that is not implemented, 501 or 555 for arguments.
-
-    >>> parse_command(b"vrfy bob")
-    Vrfy(text='bob')
-    """
-    # ``in`` would first look for an integer, which costs a microsecond.
-    if line.endswith((b" ", b"\t")):
-        line = line.rstrip(b" \t")
-    verb, _, argument = line.partition(b" ")
-    row = grammar.verbs.get(verb) or grammar.verbs.get(verb.upper())
-    if row is None:
-        raise _unknown_verb(verb.upper(), grammar)
-    return row.parse(argument, grammar)
-
-
-def _unknown_verb(verb: bytes, grammar: Grammar) -> BadSyntax:
-    if verb in _OBSOLETE or verb in grammar.unimplemented:
-        return BadSyntax("command not implemented", code=502, enhanced="5.5.1")
-    return BadSyntax("unknown command", code=500)

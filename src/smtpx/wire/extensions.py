@@ -22,13 +22,13 @@ from typing import Final
 
 from smtpx.errors import BadParameter
 from smtpx.wire.codecs import decode_date_time, encode_date_time
-from smtpx.wire.commands import (
+from smtpx.wire.forwarded import XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES
+from smtpx.wire.grammar import (
     BUILT_IN_VERBS,
     ETRN_SYNTAX,
     XCLIENT_SYNTAX,
     XFORWARD_SYNTAX,
 )
-from smtpx.wire.forwarded import XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES
 from smtpx.wire.options import MailOptions, RcptOptions
 from smtpx.wire.params import PARAMETERS, BodyType, ByMode, Parameter
 from smtpx.wire.registry import Extension, ExtensionSettings, Offer, Registry

@@ -27,7 +27,7 @@ from datetime import datetime
 from typing import Final, TypeAlias, TypeVar
 
 from smtpx.wire.codecs import MAX_SECONDS, require_solicit
-from smtpx.wire.commands import BUILT_IN_VERBS, Grammar, VerbSyntax, allow_all
+from smtpx.wire.grammar import BUILT_IN_VERBS, Grammar, VerbSyntax, allow_all
 from smtpx.wire.options import MailOptions, RcptOptions
 from smtpx.wire.params import Parameter, ParameterTable, make_parameter_table
 
