@@ -258,6 +258,9 @@ class Conversation:
             if self.has("answers twice"):
                 self.say("501 5.5.2 no")
         else:
+            if self.has("repeats the response"):
+                self.say(f"535 5.7.8 {initial} is wrong")
+                return
             user, password = (response or b"\0x\0x").split(b"\0")[1:]
             self._log_in(user, password)
 

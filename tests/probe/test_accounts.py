@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from typing import TYPE_CHECKING
 
@@ -93,11 +94,12 @@ def test_what_was_not_tried_is_told(examine: Examine) -> None:
     assert found["not tried"].text == "XOAUTH2"
 
 
+@pytest.mark.parametrize("flaw", ["wants a login", "takes all without"])
 def test_under_tls_where_there_is_any(
-    examine: Examine, server_context: ssl.SSLContext
+    flaw: str, examine: Examine, server_context: ssl.SSLContext
 ) -> None:
     said: list[str] = []
-    kind = Kind(frozenset({"wants a login"}), tls=server_context, offers=OFFERS)
+    kind = Kind(frozenset({flaw}), tls=server_context, offers=OFFERS)
     result = examine("smuggling", kind, make_options(log=said.append))
     assert result.verdict is OK
     logins = [place for place, line in enumerate(said) if line.startswith("C: AUTH")]
@@ -123,13 +125,14 @@ def test_no_mechanism_fits(examine: Examine) -> None:
         examine("quit", Kind(offers=("AUTH XOAUTH2",)), make_options())
 
 
-@pytest.mark.parametrize("flaw", ["", "repeats the password"])
+@pytest.mark.parametrize("flaw", ["", "repeats the password", "repeats the response"])
 def test_secrets_are_in_no_log_and_no_finding(flaw: str, examine: Examine) -> None:
     said: list[str] = []
     kind = Kind(frozenset({flaw}), offers=OFFERS)
     password = PASSWORD if not flaw else "repeated"
     options = make_options(password, log=said.append)
-    secret = {password, "AHVzZXJAZXhhbXBsZS5jb20A", "Y29ycmVjdCBob3JzZQ=="}
+    response = base64.b64encode(f"\0{USER}\0{password}".encode()).decode()
+    secret = {password, response, "AHVzZXJAZXhhbXBsZS5jb20A", "Y29ycmVjdCBob3JzZQ=="}
     shown = ""
     try:
         shown = str(examine("auth-mechanisms", kind, options))
