@@ -40,8 +40,8 @@ KNOWN: dict[str, set[str]] = {
     "smtpx by TLS": set(),
 }
 OWN = ("smtpx", "smtpx by TLS")
-# Checks that are told of in words whatever they found.
-FACTS = {"auth-sender"}
+# What of a check is not told in words: smuggling has a table, and the other is facts.
+WORDLESS = {"smuggling": Verdict.UNSAFE, "auth-sender": Verdict.NOT_OFFERED}
 # Of a server that has a port of its own for those who log in.
 LOGIN_CHECKS = [check.name for check in accounts.CHECKS]
 
@@ -100,11 +100,7 @@ def as_record(results: list[Result]) -> dict[str, Any]:
             "texts": [
                 f"{found.case}: {found.text}" if found.case else found.text
                 for found in one.findings
-                if one.check.name in FACTS
-                or (
-                    found.verdict.rank > Verdict.OK.rank
-                    and one.check.name != "smuggling"
-                )
+                if found.verdict.rank > WORDLESS.get(one.check.name, Verdict.OK).rank
             ],
         }
         for one in results
