@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -229,8 +232,34 @@ def test_a_client_that_is_gone_already_is_not_local() -> None:
 
 
 def test_ids_differ() -> None:
-    ids = {info_of(("192.0.2.1", 9)).id for _ in range(100)}
-    assert len(ids) == 100
+    # Several draws of them.
+    ids = {info_of(("192.0.2.1", 9)).id for _ in range(1_000)}
+    assert len(ids) == 1_000
+    assert all(re.fullmatch("[0-9a-f]{12}", each) for each in ids)
+
+
+FORK = """
+import os
+from smtpx.server.ends import describe_connection
+
+def new_id():
+    return describe_connection(
+        ("192.0.2.1", 9), "", hostname="", is_lmtp=False, close=print
+    ).id
+
+new_id()
+child = os.fork()
+print(new_id(), flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_ids_of_two_processes_differ() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", FORK], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert len(set(said)) == len(said) == 2
 
 
 def test_no_tls() -> None:

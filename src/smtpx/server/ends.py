@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smtpx.net.channel import format_address
 from smtpx.net.tls import TLSInfo
@@ -20,7 +20,28 @@ if TYPE_CHECKING:
 __all__ = ["describe_connection", "tls_info"]
 
 # 48 bits: two of a million sessions share an id with odds of 1 to 500.
-_ID_OCTETS = 6
+_ID_OCTETS: Final = 6
+
+# How many are drawn at once: a call of the system for each would take longer than all
+# else that is written down here.
+_IDS_DRAWN: Final = 256
+
+_ids: list[str] = []
+# Two processes that go on from one draw would give the same ids.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.clear)
+
+
+def _new_id() -> str:
+    while True:
+        try:
+            return _ids.pop()
+        except IndexError:
+            digits = os.urandom(_IDS_DRAWN * _ID_OCTETS).hex()
+            width = 2 * _ID_OCTETS
+            _ids.extend(
+                digits[start : start + width] for start in range(0, len(digits), width)
+            )
 
 
 def describe_connection(
@@ -42,7 +63,7 @@ def describe_connection(
     """
     peer_host = _host_of(peer)
     return ConnectionInfo(
-        id=os.urandom(_ID_OCTETS).hex(),
+        id=_new_id(),
         hostname=hostname,
         peer=format_address(peer),
         peer_host=peer_host,
