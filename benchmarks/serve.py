@@ -117,6 +117,51 @@ async def serve_bare(counts: Counts, ready: Callable[[int], Awaitable[None]]) ->
         await ready(server.sockets[0].getsockname()[1])
 
 
+async def serve_answers(
+    counts: Counts, ready: Callable[[int], Awaitable[None]]
+) -> None:
+    """Answer as it goes, and check nothing: what the event loop alone costs.
+
+    It takes the first octets of a segment for a command, and the last ones for the end
+    of a message: enough for clients that wait for each reply, and no server.
+    """
+    answers = {
+        b"MAIL": b"250 2.1.0 Ok\r\n",
+        b"RCPT": b"250 2.1.5 Ok\r\n",
+        b"DATA": b"354 go on\r\n",
+        b"QUIT": b"221 2.0.0 bye\r\n",
+    }
+
+    class Answers(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            # That of uvloop is none of asyncio's by its class.
+            self.transport = cast("asyncio.Transport", transport)
+            self.is_content = False
+            self.tail = b""
+            self.transport.write(b"220 bench.example ESMTP\r\n")
+
+        def data_received(self, data: bytes) -> None:
+            if self.is_content:
+                counts.octets += len(data)
+                self.tail = (self.tail + data[-5:])[-5:]
+                if self.tail != b"\r\n.\r\n":
+                    return
+                counts.messages += 1
+                self.is_content = False
+                self.transport.write(b"250 2.0.0 Ok\r\n")
+                return
+            verb = data[:4]
+            self.is_content = verb == b"DATA"
+            self.transport.write(answers.get(verb, b"250 bench.example\r\n"))
+            if verb == b"QUIT":
+                self.transport.close()
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Answers, HOST, 0, backlog=1000)
+    async with server:
+        await ready(server.sockets[0].getsockname()[1])
+
+
 async def serve_smtpx(
     counts: Counts,
     ready: Callable[[int], Awaitable[None]],
@@ -200,6 +245,7 @@ def serve_with_workers(workers: int, loop: str) -> None:
 
 SERVERS: dict[str, Serve] = {
     "aiosmtpd": serve_aiosmtpd,
+    "answers": serve_answers,
     "bare": serve_bare,
     "smtpx": serve_smtpx,
     "smtpx-large": partial(serve_smtpx, is_large=True),
