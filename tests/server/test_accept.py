@@ -424,7 +424,8 @@ def test_out_of_descriptors(loop: str) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "served\n"), done.stderr
-    lines = done.stderr.splitlines()
+    # On a busy machine asyncio's debug mode complains of what took long.
+    lines = [line for line in done.stderr.splitlines() if ":Executing <" not in line]
     assert len(lines) == 1, done.stderr
     assert "cannot accept connections: Too many open files" in lines[0]
 
