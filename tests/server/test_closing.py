@@ -10,13 +10,14 @@ import weakref
 import pytest
 
 from smtpx.server.body import Body
+from smtpx.server.connection import Connection
 from smtpx.server.events import ClosedEvent, ServerEvent
 from smtpx.server.options import ServerOptions, ServerTimeouts
 from smtpx.server.session import Session
 from smtpx.wire.address import Mailbox
 from smtpx.wire.params import MailOptions, RcptOptions
 from smtpx.wire.replies import Reply
-from tests.server.conftest import Run
+from tests.server.conftest import Certificates, Run
 from tests.server.peers import Signal, serve, settle, until
 
 
@@ -371,3 +372,51 @@ def test_a_session_that_ended_is_freed_at_once(run: Run) -> None:
         run(scenario())
     finally:
         gc.enable()
+
+
+def test_a_connection_lost_under_tls_in_the_turn_of_a_hook_leaves_nothing_behind(
+    run: Run,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """asyncio's TLS closes its transport a turn before it says so.
+
+    To close it again makes an AttributeError of whatever else it is told (CPython 3.11
+    to 3.13).
+    """
+    transports: list[asyncio.BaseTransport] = []
+    made = Connection.connection_made
+    bodies: list[Body] = []
+    go_on = Signal()
+
+    def connection_made(self: Connection, transport: asyncio.BaseTransport) -> None:
+        transports.append(transport)
+        made(self, transport)
+
+    class Lagging(Session):
+        async def data(self, body: Body) -> None:
+            bodies.append(body)
+            await go_on.wait()
+            while not transports[-1].is_closing():  # noqa: ASYNC110 - in its very turn
+                await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        async with serve(
+            Lagging, tls=certificates.server, implicit_tls=True, read_ahead_octets=1
+        ) as served:
+            peer = await served.ready(certificates.client)
+            peer.send(b"MAIL FROM:<a@c.test>\r\nRCPT TO:<b@mx.test>\r\n")
+            peer.send(b"BDAT 300000 LAST\r\n" + b"x" * 100_000)
+            await until(lambda: bool(bodies) and bodies[0].octets_received > 1)
+            (info,) = served.server.connections
+            info.close()
+            await go_on.set()
+            peer.abort()
+            await until(lambda: not served.server.connections)
+            await settle(lambda: 0)
+
+    monkeypatch.setattr(Connection, "connection_made", connection_made)
+    run(scenario())
+    gc.collect()  # an exception of a task that nobody awaits is told when it goes
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

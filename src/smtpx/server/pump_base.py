@@ -182,7 +182,11 @@ class PumpBase(asyncio.Protocol):
         transport = self._transport
         if self._is_lost:
             return
-        if self._is_clean_end or self._is_eof or not transport.can_write_eof():
+        if transport.is_closing():
+            # It is lost, and we are told in a turn. asyncio's TLS that is closed once
+            # more answers whatever follows with AttributeError (CPython 3.11 to 3.13).
+            pass
+        elif self._is_clean_end or self._is_eof or not transport.can_write_eof():
             transport.close()
             if (
                 not transport.get_write_buffer_size()
