@@ -89,6 +89,7 @@ def make_session(ledger: Ledger, chances: random.Random) -> type[smtpx.Session]:
                     raise RuntimeError("a handler that fails")
             if fate < 0.05:
                 await asyncio.sleep(0.05)
+            assert key is not None
             ledger.stored[key] += 1
             return smtpx.Reply(250, "2.0.0", "stored")
 
@@ -112,10 +113,11 @@ class Load:
             (b"x" * 68 + b"\r\n") * (size // 70),
         )
 
-    def note(self, key: int, error: smtpx.SendError | None) -> None:
-        if error is None:
+    def note(self, key: object, delivery: Delivery) -> None:
+        assert isinstance(key, int)
+        if delivery is Delivery.DELIVERED:
             self.ledger.acknowledged[key] = 1
-        elif error.delivery in {Delivery.REFUSED, Delivery.NOT_SENT}:
+        elif delivery in {Delivery.REFUSED, Delivery.NOT_SENT}:
             self.ledger.refused[key] = 1
 
     async def singly(self, options: smtpx.ClientOptions) -> None:
@@ -130,10 +132,10 @@ class Load:
         try:
             await client.send(content, sender="a@c.test", recipients=["b@mx.test"])
         except smtpx.SendError as error:
-            self.note(key, error)
+            self.note(key, error.delivery)
             await asyncio.sleep(0.02)
         else:
-            self.note(key, None)
+            self.note(key, Delivery.DELIVERED)
 
     async def in_bulk(self, options: smtpx.ClientOptions) -> None:
         while not self.is_over:
@@ -145,8 +147,7 @@ class Load:
             with suppress(smtpx.SendError):
                 async with aclosing(client.send_many(envelopes)) as outcomes:
                     async for one in outcomes:
-                        is_fine = one.delivery is Delivery.DELIVERED
-                        self.note(one.outgoing.key, None if is_fine else one.error)
+                        self.note(one.outgoing.key, one.delivery)
             await client.quit()
 
     async def by_pool(self, options: smtpx.ClientOptions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ssl
 
 import pytest
@@ -432,3 +433,31 @@ def test_no_auth_without_a_hook(run: Run) -> None:
             assert await peer.say(b"AUTH PLAIN " + PLAIN + b"\r\n") == [502]
 
     run(scenario())
+
+
+def test_tls_that_ends_with_the_last_octets_of_its_handshake(
+    run: Run, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio tells of the end before start_tls returns."""
+
+    async def scenario() -> None:
+        async with serve(recorder(), tls=certificates.server) as served:
+            peer = await served.ready()
+            assert await peer.say(b"STARTTLS\r\n") == [220]
+            heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = certificates.client.wrap_bio(heard, said, server_hostname="mx.test")
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    peer.send(said.read())
+                    heard.write(await peer.reader.read(65_536))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.unwrap()
+            peer.send(said.read())  # Finished and close_notify
+            await until(lambda: not served.server.connections)
+            await peer.close()
+
+    run(scenario())
+    assert not caplog.records

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from smtpx.testing.steps import (
+    MAX_REPEATED_OCTETS,
     ClientSays,
     Mark,
     ReplyPattern,
@@ -53,6 +54,18 @@ def test_escapes(text: str, octets: bytes) -> None:
 def test_escapes_that_do_not_exist(text: str) -> None:
     with pytest.raises(ValueError, match="there is no escape"):
         decode_escapes(text)
+
+
+def test_an_escape_stands_for_no_more_than_the_limit() -> None:
+    most = MAX_REPEATED_OCTETS
+    assert len(decode_escapes(rf"\{{{most // 2} ab}}")) == most
+    for text in (
+        rf"\{{{most + 1} a}}",
+        rf"\{{{most // 2 + 1} ab}}",
+        r"\{%s a}" % 10**40,
+    ):
+        with pytest.raises(ValueError, match="write a test in Python"):
+            decode_escapes(text)
 
 
 def test_escape_shows_what_was_cut() -> None:

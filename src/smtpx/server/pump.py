@@ -160,8 +160,9 @@ class Pump(PumpHooks):
             self._advance()
         if self._linger_until is not None and not self._transport.is_closing():
             self._transport.close()
-        # The end of TLS is the end of the connection; in plaintext it is half of it.
-        return self.info.tls is None
+        # The end of TLS is the end of the connection; in plaintext it is half of it. It
+        # may come with the end of the handshake, of which we are told later.
+        return self.info.tls is None and not self._is_in_handshake
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Abort what was under way and tell the session that it is over."""

@@ -6,12 +6,13 @@ import dataclasses
 import enum
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from smtpx.wire.replies import Reply
 
 __all__ = [
     "HOOKS",
+    "MAX_REPEATED_OCTETS",
     "ClientAction",
     "ClientSays",
     "Mark",
@@ -379,6 +380,10 @@ def match_reply(
     return None if position == len(heard) or may_skip else patterns[-1]
 
 
+#: What one escape may stand for: twice the largest message that a server takes unless
+#: it is told otherwise (`Limits.max_message_octets`).
+MAX_REPEATED_OCTETS: Final = 100 * 1024 * 1024
+
 _ESCAPE = re.compile(r'\\(?:([rnt0\\"])|x([0-9A-Fa-f]{2})|\{([0-9]+) ([^}]*)\}|(.?))')
 _NAMED = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\", '"': b'"'}
 
@@ -387,7 +392,7 @@ def decode_escapes(text: str) -> bytes:
     r"""Decode what stands behind ``C|`` or ``S|``.
 
     Raises:
-        ValueError: an escape that does not exist.
+        ValueError: an escape that does not exist, or that stands for over 100 MiB.
 
     >>> decode_escapes(r"a\r\n\x2e\{3 -}")
     b'a\r\n.---'
@@ -405,7 +410,13 @@ def decode_escapes(text: str) -> bytes:
         elif code is not None:
             octets.append(int(code, 16))
         else:
-            octets += decode_escapes(repeated) * int(count)
+            once, times = decode_escapes(repeated), int(count)
+            if len(once) * times > MAX_REPEATED_OCTETS:
+                raise ValueError(
+                    f"\\{{{count} ...}} is over {MAX_REPEATED_OCTETS} octets: write a "
+                    "test in Python for so many"
+                )
+            octets += once * times
     octets += text[position:].encode()
     return bytes(octets)
 
