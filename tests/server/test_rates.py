@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -180,3 +182,25 @@ def test_a_missing_package_is_named(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=r"pip install 'smtpx\[(limits|redis)\]'"):
         make()
+
+
+@pytest.mark.parametrize("wait", [62.0, 86_400.0, math.inf, math.nan])
+async def test_a_clock_that_goes_back_shuts_nobody_out(
+    monkeypatch: pytest.MonkeyPatch, wait: float
+) -> None:
+    """What no counting can lead to is an error, of which the policy decides."""
+
+    class Skewed:
+        state = SimpleNamespace(retry_after=wait, reset_after=wait, remaining=0)
+
+        async def limit(self, key: str, cost: int) -> SimpleNamespace:
+            return SimpleNamespace(limited=True, state=self.state)
+
+        async def peek(self, key: str) -> SimpleNamespace:
+            return self.state
+
+    limiter = MemoryRateLimiter()
+    monkeypatch.setattr(limiter, "_throttled", lambda _: Skewed())
+    for ask in (limiter.hit, limiter.peek):
+        with pytest.raises(RuntimeError, match="is the clock off"):
+            await ask("ann", Rate(1, 60))

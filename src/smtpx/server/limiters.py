@@ -73,7 +73,8 @@ class _ThrottledLimiter:
         result = await self._throttled(rate).limit(key, cost)
         state = result.state
         if result.limited:
-            return Decision(False, 0, state.retry_after)
+            interval = rate.seconds / rate.count
+            return Decision(False, 0, _believable(state.retry_after, cost * interval))
         return Decision(True, state.remaining, 0.0)
 
     async def peek(self, key: str, rate: Rate) -> Decision:
@@ -89,7 +90,23 @@ class _ThrottledLimiter:
         # throttled-py 3.5.0 is wrong about this time when it only looks: it tells how
         # long one has been missing, and not how long it will.
         interval = rate.seconds / rate.count
-        return Decision(False, 0, state.reset_after - (rate.capacity - 1) * interval)
+        wait = state.reset_after - (rate.capacity - 1) * interval
+        return Decision(False, 0, _believable(wait, interval))
+
+
+def _believable(wait: float, most: float) -> float:
+    """Return a time to wait that can come of counting.
+
+    Raises:
+        RuntimeError: it is longer: the clock of Redis has gone back, or somebody else
+            wrote there. It would shut out for days whoever was there just before.
+    """
+    if not wait <= most + 1.0:
+        message = (
+            f"a wait of {wait:g} s, where {most:g} are the most: is the clock off?"
+        )
+        raise RuntimeError(message)
+    return wait
 
 
 class MemoryRateLimiter(_ThrottledLimiter):
