@@ -73,7 +73,7 @@ class _ThreadLock:
         self._owner = 0
 
     async def __aenter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(False):
             if self._owner == threading.get_ident():
                 raise RuntimeError(BUSY)
             self._lock.acquire()
@@ -522,7 +522,9 @@ class Client:
                 may have the message.
             ValueError: an address or header field is malformed.
         """
-        _require_blocking(message)
+        # The usual one first: to ask for what a class can do takes a microsecond.
+        if type(message) is not bytes:
+            _require_blocking(message)
         return _run(
             self._conversation.send(
                 message,
@@ -633,8 +635,7 @@ class LMTPClient(Client):
 
 def _require_blocking(source: object) -> None:
     """Refuse what only an event loop can read, before anything is said."""
-    # The usual one first: to ask for what a class can do takes a microsecond.
-    if not isinstance(source, bytes) and isinstance(source, AsyncIterable):
+    if isinstance(source, AsyncIterable):
         raise TypeError("a blocking client cannot read an async iterable")
 
 

@@ -478,17 +478,18 @@ class Bulk:
             self._todo.insert(self._put_back, part)
             self._put_back += 1
             return
-        verdict = transaction.verdict(is_lmtp=self._opening._target.is_lmtp)
-        job.note(part.indexes, verdict.results)
+        is_lmtp = self._opening._target.is_lmtp
+        results, reply, error = transaction.verdict(is_lmtp=is_lmtp)
+        job.note(part.indexes, results)
         self._fruitless = 0
         job.open_parts -= 1
-        if verdict.error is not None:
-            job.error = job.error or verdict.error
+        if error is not None:
+            job.error = job.error or error
             job.is_withdrawn = plan.order.require_all
             return
         self._has_delivered = True
-        if verdict.reply is not None:
-            job.replies.append(verdict.reply)
+        if reply is not None:
+            job.replies.append(reply)
         if transaction.accepted == len(part.indexes) or plan.order.require_all:
             return
         left = _too_many(transaction)

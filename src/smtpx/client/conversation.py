@@ -203,10 +203,14 @@ class Conversation(Verbs):
 
     async def _send(self, order: Order, payload: Payload) -> SendResult:
         """Send; on a used connection that turns out to be closed, connect anew once."""
-        link = await self._link_for(order)
-        options = self._options
-        plan = make_plan(order, payload, self._what_is_offered(link), options)
-        require_private(link, order.options)
+        link = self._live_link() or await self._connect()
+        options, offered = self._options, self._what_is_offered(link)
+        if offered.limits:
+            link = await self._link_for(order)
+            offered = self._what_is_offered(link)
+        plan = make_plan(order, payload, offered, options)
+        if order.options is not DEFAULT_MAIL_OPTIONS:
+            require_private(link, order.options)
         is_fresh, link.is_fresh = link.is_fresh, False
         link.is_answered = False
         try:

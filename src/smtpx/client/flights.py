@@ -13,7 +13,7 @@ that is refused leaves the state at the server open (RFC 3030 section 2).
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from smtpx.client.plan import FLIGHT_COMMANDS
 from smtpx.client.results import (
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from smtpx.core.client import ClientMachine, Question
     from smtpx.wire.commands import Command
     from smtpx.wire.replies import Reply
+
+    Verdict: TypeAlias = tuple[
+        Sequence[RecipientResult], Reply | None, Exception | None
+    ]
 
 __all__ = ["Flights", "Transaction"]
 
@@ -125,12 +129,17 @@ class Transaction:
         return refused > most
 
     def verdict(self, *, is_lmtp: bool) -> Verdict:
-        """Say what it came to. All of its replies are there, or it is hopeless."""
+        """Say what it came to. All of its replies are there, or it is hopeless.
+
+        Returns:
+            A result for each recipient, in order; the reply to the end of the message,
+            if it was accepted, None in LMTP; and why nobody gets it.
+        """
         order, ends = self.plan.order, self.end_replies
         is_whole = self.accepted == len(order.names) and self.refusal is None
         if is_whole and ends and not is_lmtp and ends[0].code < 300:
             # As nearly always: nothing was refused.
-            return Verdict(rcpt_results(order, self.rcpt_replies), ends[0], None)
+            return rcpt_results(order, self.rcpt_replies), ends[0], None
         if (failed := self._failed_early()) is not None:
             return failed
         results = rcpt_results(order, self.rcpt_replies)
@@ -138,26 +147,26 @@ class Transaction:
             self._require_content_taken()
             result = make_result(results, ends, is_lmtp=is_lmtp)
         except DataRefused as refused:
-            return Verdict(_refused_by(refused.reply, results), None, refused)
+            return _refused_by(refused.reply, results), None, refused
         except RecipientsRefused as refused:
-            return Verdict(refused.results, None, refused)
-        return Verdict(result.recipients, result.reply, None)
+            return refused.results, None, refused
+        return result.recipients, result.reply, None
 
     def _failed_early(self) -> Verdict | None:
         """Say what it came to, if it did not get as far as its content."""
         order, mail_reply = self.plan.order, self.mail_reply
         if self.own_error is not None:
             results = [RecipientResult(name, None, False) for name in order.names]
-            return Verdict(results, None, self.own_error)
+            return results, None, self.own_error
         if mail_reply is not None and mail_reply.code >= 300:
             results = [RecipientResult(name, mail_reply, False) for name in order.names]
-            return Verdict(results, None, sender_refused(order, mail_reply))
+            return results, None, sender_refused(order, mail_reply)
         accepted = self.accepted
         if accepted and not (order.require_all and accepted < len(order.names)):
             return None
         results = rcpt_results(order, self.rcpt_replies, is_sent=False)
         error = recipients_refused(results, is_any_accepted=accepted > 0)
-        return Verdict(results, None, error)
+        return results, None, error
 
     def _require_content_taken(self) -> None:
         if self.data_reply is not None and self.data_reply.code >= 400:
@@ -202,20 +211,6 @@ def _require_reset(reply: Reply) -> None:
     if reply.code >= 300 and reply.code != _CODE_CLOSING:
         text = "the server refuses RSET"
         raise OutOfStep(text, reply=reply, command="RSET", phase="command")
-
-
-class Verdict(NamedTuple):
-    """What a transaction came to.
-
-    Attributes:
-        results: for each recipient, in order.
-        reply: to the end of the message, if it was accepted; None in LMTP.
-        error: why nobody gets it.
-    """
-
-    results: Sequence[RecipientResult]
-    reply: Reply | None
-    error: Exception | None
 
 
 def _refused_by(
@@ -316,7 +311,7 @@ class Flights:
         plan = transaction.plan
         commands: list[Command] = [plan.mail, *plan.rcpts]
         if self.under_way or self.machine.state in LEFT_OVER:
-            commands.insert(0, _RSET)
+            commands = [_RSET, *commands]
         self.under_way.append(transaction)
         self._octets += transaction.octets
         return commands
@@ -394,7 +389,8 @@ class Flights:
 
     def take_settled(self) -> list[Transaction]:
         """Return the transactions that are settled, each once, in order."""
-        self._retire()
+        if self.under_way:
+            self._retire()
         settled = self._settled
         if settled:
             self._settled = []

@@ -118,6 +118,9 @@ class Job:
 
     def note(self, indexes: Sequence[int], results: Sequence[RecipientResult]) -> None:
         """Keep what became of some recipients."""
+        if len(indexes) == len(self.results):
+            self.results = list(results)  # whole, as nearly always
+            return
         for index, result in zip(indexes, results, strict=True):
             self.results[index] = result
 

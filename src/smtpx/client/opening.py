@@ -93,7 +93,8 @@ def exclusive(
     @functools.wraps(method)
     async def alone(self: _OpeningT, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         async with self._lock:
-            self._start_clock()
+            if self._has_total:
+                self._start_clock()
             try:
                 return await method(self, *args, **kwargs)
             except BaseException as error:
@@ -148,6 +149,7 @@ class Opening:
         self._greeting: Reply | None = None
         self._results: list[RecipientResult] = []
         self._deadline: float | None = None
+        self._has_total = options.timeouts.total is not None
         self._used_at = 0.0
         self._offered = Offered.of(_NO_CAPABILITIES)
 

@@ -71,8 +71,12 @@ def make_order(
     mailboxes = []
     names = []
     for recipient in recipients:
-        mailboxes.append(as_mailbox(recipient))
-        names.append(str(recipient))
+        if type(recipient) is str:
+            mailboxes.append(_parse_mailbox(recipient))
+            names.append(recipient)
+        else:
+            mailboxes.append(as_mailbox(recipient))
+            names.append(str(recipient))
     if not names:
         raise ValueError("there are no recipients")
     return Order(
@@ -80,15 +84,13 @@ def make_order(
         mailboxes,
         names,
         options,
-        _rcpt_options(rcpt_options, names),
+        () if rcpt_options is DEFAULT_RCPT_OPTIONS else _options(rcpt_options, names),
         require_all,
     )
 
 
-def _rcpt_options(options: RcptOptionsOf, names: list[str]) -> tuple[RcptOptions, ...]:
-    """Return the options of each recipient; none if they are all the default."""
-    if options is DEFAULT_RCPT_OPTIONS:
-        return ()
+def _options(options: RcptOptionsOf, names: list[str]) -> tuple[RcptOptions, ...]:
+    """Return the options of each recipient."""
     if isinstance(options, RcptOptions):
         return (options,) * len(names)
     if unknown := options.keys() - set(names):

@@ -194,22 +194,26 @@ def make_plan(
         LineTooLong: a line of the message has over 998 octets.
         MessageTooLarge: for what the server takes (RFC 1870 section 6.1).
     """
-    given = order.options
+    # What is asked for here first is so of nearly every message; a call less counts.
+    given, keywords = order.options, offered.keywords
     if given is not DEFAULT_MAIL_OPTIONS or order.rcpt_options or offered.limits:
         _check_given(order, offered, options)
-    if payload.utf8_reason and "SMTPUTF8" not in offered.keywords:
+    if payload.utf8_reason and "SMTPUTF8" not in keywords:
         payload = payload.with_ascii_domains() or payload
     is_ascii = not payload.utf8_reason and _has_ascii_addresses(order)
     is_utf8 = given.smtputf8
     if not is_ascii:
         is_utf8 = _plan_utf8(order, payload, offered, options)
-    payload, body, is_ascii_only = _plan_body(order, payload, offered, options)
-    if not options.long_lines and body is not BodyType.BINARYMIME:
+    body, is_ascii_only = None, False
+    if payload.is_eight_bit is not False or given.body is not None:
+        payload, body, is_ascii_only = _plan_body(order, payload, offered, options)
+    is_seen = payload.has_lawful_lines or options.long_lines
+    if not is_seen and body is not BodyType.BINARYMIME:
         payload = _plan_lines(payload)
     # Last: nothing may change what was signed.
     if options.sign is not None:
         payload = _signed(payload, options.sign)
-    size = _plan_size(order, payload, offered)
+    size = _plan_size(order, payload, offered) if "SIZE" in keywords else None
     if given is DEFAULT_MAIL_OPTIONS:
         mail_options = _mail_options(size, body, is_utf8)
     else:
@@ -217,7 +221,9 @@ def make_plan(
     sender, paths = order.sender, order.recipients
     if not is_ascii and not is_utf8:
         sender, paths = _paths_in_ascii(order)
-    uses_chunks, is_one_flight = _plan_chunks(order, payload, offered, options)
+    uses_chunks = is_one_flight = False
+    if "CHUNKING" in keywords:
+        uses_chunks, is_one_flight = _plan_chunks(order, payload, offered, options)
     return Plan(
         order,
         Mail(sender, mail_options),
@@ -249,9 +255,7 @@ def _check_given(order: Order, offered: Offered, options: ClientOptions) -> None
 
 
 def _plan_size(order: Order, payload: Payload, offered: Offered) -> int | None:
-    """Return the size to declare, None if there is none, or nobody asks."""
-    if "SIZE" not in offered.keywords:
-        return None
+    """Return the size to declare to a server that asks, None if there is none."""
     size = payload.size if order.options.size is None else order.options.size
     limit = offered.size
     if size is not None and limit is not None and size > limit:
@@ -361,8 +365,8 @@ def _plan_lines(payload: Payload) -> Payload:
 def _plan_chunks(
     order: Order, payload: Payload, offered: Offered, options: ClientOptions
 ) -> tuple[bool, bool]:
-    """Say whether to use BDAT, and whether in the flight of the envelope."""
-    if options.chunking is Chunking.NEVER or "CHUNKING" not in offered.keywords:
+    """Say whether to use BDAT, which is offered, and whether in the first flight."""
+    if options.chunking is Chunking.NEVER:
         return False, False
     is_one_flight = (
         options.pipelining

@@ -37,8 +37,15 @@ def rcpt_results(
         replies: to RCPT, as many as came.
         is_sent: whether those who were accepted get the message.
     """
+    names = order.names
+    if is_sent and len(replies) == len(names):
+        # As nearly always.
+        return [
+            RecipientResult(name, reply, reply.code < 300)
+            for name, reply in zip(names, replies, strict=True)
+        ]
     results = []
-    for index, name in enumerate(order.names):
+    for index, name in enumerate(names):
         reply = replies[index] if index < len(replies) else None
         is_accepted = reply is not None and reply.code < 300
         if is_accepted and not is_sent:

@@ -437,6 +437,10 @@ class ReplyDecoder:
         if self._error is not None:
             raise self._error
         start = self._reply_start
+        if start == len(self._buffer):
+            self._buffer = data
+            self._reply_start = self._line_start = self._searched = 0
+            return
         if start:
             self._line_start -= start
             self._searched -= start
