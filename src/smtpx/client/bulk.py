@@ -603,11 +603,13 @@ class Bulk:
 _PHASES: Final[dict[type, str]] = {Mail: "mail", Rcpt: "rcpt", Data: "data_start"}
 
 _DATA: Final = Data()
+# Looked up once: in its class a member takes some times as long.
+_END_OF_CONTENT: Final = Asked.END_OF_CONTENT
 
 
 def _phase_of(question: Question | None) -> str:
     """Return the name of the time-out for a reply."""
-    if question is Asked.END_OF_CONTENT:
+    if question is _END_OF_CONTENT:
         return "data_end"
     if type(question) is Bdat:
         return "data_end" if question.is_last else "data_block"

@@ -105,7 +105,8 @@ class Conversation(Verbs):
             message, sender, recipients, options, rcpt_options, require_all
         )
         if isinstance(message, bytes):
-            is_binary = options.body is BodyType.BINARYMIME
+            is_usual = options is DEFAULT_MAIL_OPTIONS
+            is_binary = not is_usual and options.body is BodyType.BINARYMIME
             payload = payload_of_octets(message, is_binary=is_binary)
         else:
             payload = await payload_for(message, options)

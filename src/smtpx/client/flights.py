@@ -48,6 +48,9 @@ __all__ = ["Flights", "Transaction"]
 
 _CODE_CLOSING: Final = 421
 _RSET: Final = Rset()
+# Looked up once: in its class a member takes some times as long.
+_END_OF_CONTENT: Final = Asked.END_OF_CONTENT
+_NOTHING: Final = Asked.NOTHING
 
 
 class Transaction:
@@ -194,7 +197,7 @@ class Transaction:
                 self.accepted += 1
         elif kind is Mail:
             self.mail_reply = reply
-        elif question is Asked.END_OF_CONTENT:
+        elif question is _END_OF_CONTENT:
             self.end_replies.append(reply)
         elif kind is Data:
             self.data_reply = reply
@@ -362,7 +365,7 @@ class Flights:
         Raises:
             OutOfStep: RSET was refused.
         """
-        if question is Asked.NOTHING:
+        if question is _NOTHING:
             self.closing = reply
             return
         transaction = self.under_way[0]
@@ -370,13 +373,18 @@ class Flights:
         if not (transaction.end_replies and self.machine.awaited is question):
             # Else it is one recipient's so far: LMTP.
             transaction.awaits -= 1
+        if reply.code == _CODE_CLOSING or self.closing is not None:
+            self._note_closing(transaction, reply)
+        if not transaction.awaits:
+            self._retire()
+
+    def _note_closing(self, transaction: Transaction, reply: Reply) -> None:
+        """Take note that the server goes, or that it goes on all the same."""
         if self.closing is None:
-            self.closing = reply if reply.code == _CODE_CLOSING else None
+            self.closing = reply
         elif len(transaction.end_replies) <= 1:
             # Further statuses of LMTP are still about the same message.
             self.has_gone_on = True
-        if not transaction.awaits:
-            self._retire()
 
     def _retire(self) -> None:
         """Let go of the first transactions of which nothing is to be said or heard."""

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Link", "Runtime", "SourceError", "own_error"]
 
 
+# Looked up once: in its class a member takes some times as long.
+_NOTHING: Final = Asked.NOTHING
+
 # After a failed write: for how long to listen for what the server said before. It has
 # said it already; the rest of a line or of a TLS record may still be on its way.
 _LAST_WORDS_SECONDS: Final = 2.0
@@ -221,7 +224,7 @@ class Link:
             else:
                 answer = await self._last_answer(error)
         self.is_answered = True
-        if answer[0] is Asked.NOTHING:
+        if answer[0] is _NOTHING:
             raise ConnectionLost(
                 "the server closes the connection",
                 reply=answer[1],

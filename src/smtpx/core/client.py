@@ -128,6 +128,7 @@ _END_ASKED: Final = (Asked.END_OF_CONTENT, _FINAL_DOT)
 # Members looked up once: in their class they take four times as long.
 _DATA: Final = ClientState.DATA
 _BROKEN: Final = ClientState.BROKEN
+_TLS: Final = ClientState.TLS
 
 # In place of a text that repeated a password.
 _HIDDEN: Final = "(not shown, as it repeats what was sent in secret)"
@@ -393,7 +394,7 @@ class ClientMachine:
         Raises:
             RuntimeError: no 354 is open.
         """
-        if self.state is not _S.DATA or self._pending:
+        if self.state is not _DATA or self._pending:
             raise RuntimeError("content follows a 354, and none is open")
         encoder = self._encoder
         self._put_content(
@@ -440,9 +441,10 @@ class ClientMachine:
         Raises:
             BadReply: nothing may come now (CVE-2011-0411), or the machine is broken.
         """
-        if self.state is _S.TLS:
+        state = self.state
+        if state is _TLS:
             self._fail("octets in clear behind the reply to STARTTLS")
-        if self.state is _S.BROKEN:
+        if state is _BROKEN:
             raise BadReply("the connection is out of step")
         self._decoder.feed(data)
 
