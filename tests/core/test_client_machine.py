@@ -283,6 +283,34 @@ def test_a_flight_ends_before_the_command_that_cannot_be_said() -> None:
 # --- Content. ---
 
 
+def test_a_recipient_who_comes_again_is_written_as_it_has_to_be_now() -> None:
+    machine = ready("PIPELINING", "DSN", "SMTPUTF8")
+    again, other = Mailbox.parse("b@mx.test"), Mailbox.parse("c@mx.test")
+    dsn = RcptOptions(notify=(Notify.NEVER,))
+    utf8 = RcptOptions(original_recipient=OriginalRecipient("utf-8", "\u00fc@mx.test"))
+    plain, asked = b"RCPT TO:<b@mx.test>\r\n", b"RCPT TO:<b@mx.test> NOTIFY=NEVER\r\n"
+    say(machine, Mail(None))
+    assert say(machine, Rcpt(again)) == plain
+    assert say(machine, Rcpt(again)) == plain
+    assert say(machine, Rcpt(other)) == b"RCPT TO:<c@mx.test>\r\n"
+    assert say(machine, Rcpt(again)) == plain
+    assert say(machine, Rcpt(again, dsn)) == asked
+    assert say(machine, Rcpt(again)) == plain
+    in_ascii = say(machine, Rcpt(again, utf8))
+    say(machine, Rset(), Mail(None, MailOptions(smtputf8=True)))
+    assert say(machine, Rcpt(again, utf8)) != in_ascii
+    say(machine, Rset(), Mail(None))
+    assert say(machine, Rcpt(again, utf8)) == in_ascii
+    # What is offered now counts.
+    say(machine, Rcpt(again, dsn))
+    hear(machine, *["250 ok"] * 15)
+    say(machine, Ehlo("client.test"))
+    hear(machine, "250-mx.test", "250 PIPELINING")
+    say(machine, Mail(None))
+    with pytest.raises(BadParameter):
+        machine.send(Rcpt(again, dsn))
+
+
 def test_content_that_is_ready_goes_as_it_is() -> None:
     machine = at_data()
     machine.send_ready(memoryview(b"..a\r\nb\r\n")[:5])
