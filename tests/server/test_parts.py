@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import subprocess
 import sys
+import weakref
 from datetime import UTC, datetime
 
 import pytest
@@ -399,6 +401,15 @@ def test_overridden_hooks_need_one_too() -> None:
         # Inherited from a class between is overridden as well.
         assert kind in overridden_by(type("Further", (session,), {}))
         assert overridden_by(session) is overridden_by(session)
+
+
+def test_a_class_of_sessions_ends_with_its_server() -> None:
+    session = type("Brief", (Session,), {})
+    overridden_by(session)
+    gone = weakref.ref(session)
+    del session
+    gc.collect()
+    assert gone() is None
 
 
 # --- Options. ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 from smtpx.core.events import (
     Authenticated,
@@ -133,7 +134,8 @@ def extensions_of(session: type[Session]) -> frozenset[str]:
     )
 
 
-_overridden: dict[type[Session], frozenset[type]] = {}
+# Weak: a class may be made for one server, as tests do, and know much of what is there.
+_overridden: WeakKeyDictionary[type[Session], frozenset[type]] = WeakKeyDictionary()
 
 
 def overridden_by(session: type[Session]) -> frozenset[type]:
