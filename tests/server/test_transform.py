@@ -169,7 +169,68 @@ def test_refusals(run: Run) -> None:
             ["b@in.test"],
             b"X: 1\r\nHI\r\n",
         )
-        assert inner.told.count("reset") == 1
+        # It was told of x, whom the client was refused, so it had to forget.
+        assert inner.told.count("reset") == 2
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("hook", ["data", "lmtp_data"])
+def test_nobody_gets_a_message_whose_alias_was_refused(run: Run, hook: str) -> None:
+    """A session may say RCPT to the next server at once; nothing takes it back."""
+
+    async def scenario() -> None:
+        inner = inbox()
+        is_lmtp = hook == "lmtp_data"
+        async with serve(transform(inner, Rewrite), lmtp=is_lmtp) as served:
+            peer = await served.ready()
+            peer.send(b"MAIL FROM:<a@c.test>\r\nRCPT TO:<b@x.test>\r\n")
+            peer.send(b"RCPT TO:<some@x.test>\r\nRCPT TO:<c@x.test>\r\n")
+            assert await peer.codes(4) == [250, 250, 550, 250]
+            peer.send(b"DATA\r\nhi\r\n.\r\n")
+            assert await peer.codes(3 if is_lmtp else 2) == [354] + [250] * (
+                1 + is_lmtp
+            )
+        begun = inner.told.index("reset") + 1
+        assert inner.told[begun : begun + 4] == [
+            ("mail", "srs-a@relay.test", None),
+            ("rcpt", "b@in.test"),
+            ("rcpt", "c@in.test"),
+            ("srs-a@relay.test", ["b@in.test", "c@in.test"], b"X: 1\r\nHI\r\n"),
+        ]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("hook", ["mail", "rcpt", "reset"])
+@pytest.mark.parametrize("is_raised", [False, True])
+def test_a_session_that_changes_its_mind_gets_no_message(
+    run: Run, hook: str, is_raised: bool
+) -> None:
+    async def scenario() -> None:
+        inner = inbox()
+        before = getattr(inner, hook)
+        calls = 0
+
+        async def changed(self: Session, *args: Any) -> Reply | None:  # noqa: ANN401
+            nonlocal calls
+            calls += 1
+            if calls < {"mail": 2, "rcpt": 4, "reset": 1}[hook]:
+                return await before(self, *args)  # type: ignore[no-any-return]
+            if is_raised or hook == "reset":
+                raise Refuse(550, "5.1.1", "not any more")
+            return Reply(550, "5.1.1", "not any more")
+
+        setattr(inner, hook, changed)
+        async with serve(transform(inner, Rewrite)) as served:
+            peer = await served.ready()
+            peer.send(b"MAIL FROM:<a@c.test>\r\nRCPT TO:<b@x.test>\r\n")
+            assert await peer.codes(2) == [250, 250]
+            assert await peer.say(b"RCPT TO:<some@x.test>\r\n") != [250]
+            assert await peer.say(b"RCPT TO:<c@x.test>\r\n") == [451]
+            peer.send(b"DATA\r\nhi\r\n.\r\n")
+            assert await peer.codes(2) == [354, 451]
+        assert not [one for one in inner.told if b"HI" in repr(one).encode()]
 
     run(scenario())
 

@@ -281,6 +281,14 @@ def _rank(reply: Reply) -> int:
     return 0 if reply.is_temporary else 1 if reply.is_permanent else 2
 
 
+def _is_granted(reply: Reply | None) -> bool:
+    return reply is None or reply.is_positive
+
+
+# The session within was asked once more, and did not say the same.
+_IN_DOUBT: Final = Reply(451, "4.3.0", "recipients changed their mind; try again later")
+
+
 class _Transformed(Session):
     """A session around another one; see `_class_for`.
 
@@ -304,6 +312,7 @@ class _Transformed(Session):
         self._step = step
         self._has_new_body = type(step).body is not Transform.body
         self._groups: list[list[Recipient]] = []
+        self._is_in_doubt = False
 
     async def mail(
         self, reverse_path: Mailbox | None, options: MailOptions
@@ -314,30 +323,64 @@ class _Transformed(Session):
             # It was declared of what the client sends (RFC 1870 section 5).
             wanted = replace(wanted, size=None)
         reply = await self.inner.mail(path, wanted)
-        if reply is None or reply.is_positive:
+        if _is_granted(reply):
             self._view.envelope = Envelope(path, wanted, [])
         return reply
 
     async def rcpt(self, forward_path: Mailbox, options: RcptOptions) -> Reply | None:
+        if self._is_in_doubt:
+            return _IN_DOUBT
         told = self.inner.envelope.recipients
         group: list[Recipient] = []
         reply: Reply | None = None
-        for mailbox, wanted in await self._step.recipient(forward_path, options):
-            reply = await self.inner.rcpt(mailbox, wanted)
-            if reply is not None and not reply.is_positive:
-                return reply
-            group.append(Recipient(mailbox, wanted, len(told) + len(group)))
+        try:
+            for mailbox, wanted in await self._step.recipient(forward_path, options):
+                reply = await self.inner.rcpt(mailbox, wanted)
+                if not _is_granted(reply):
+                    if group:
+                        await self._begin_again()
+                    return reply
+                group.append(Recipient(mailbox, wanted, len(told) + len(group)))
+        except Exception:
+            if group:
+                await self._begin_again()
+            raise
         told += group
         self._groups.append(group)
         return reply if len(group) == 1 else None
 
+    async def _begin_again(self) -> None:
+        """Tell the session within, once more, of those who are accepted.
+
+        A recipient cannot be taken back in SMTP, so a session that passes all on would
+        send to some of those whom the client was refused.
+        """
+        inner, envelope = self.inner, self.inner.envelope
+        self._is_in_doubt = True
+        self._view.envelope = None
+        again = Envelope(envelope.reverse_path, envelope.options, [])
+        try:
+            await inner.reset()
+            reply = await inner.mail(again.reverse_path, again.options)
+        finally:
+            self._view.envelope = again
+        for one in envelope.recipients:
+            if _is_granted(reply):
+                reply = await inner.rcpt(one.mailbox, one.options)
+                again.recipients.append(one)
+        self._is_in_doubt = not _is_granted(reply)
+
     async def data(self, body: Body) -> Reply | None:
+        if self._is_in_doubt:
+            return _IN_DOUBT
         if not self.inner.envelope.recipients:
             return None
         async with self._rewritten(body) as content:
             return await self.inner.data(content)
 
     async def lmtp_data(self, body: Body, statuses: Statuses) -> Reply | None:
+        if self._is_in_doubt:
+            return _IN_DOUBT
         grouped = _GroupedStatuses(statuses, self._groups)
         grouped.set_dropped()
         told = self.inner.envelope.recipients
@@ -361,6 +404,7 @@ class _Transformed(Session):
     def _forget(self) -> None:
         self._view.envelope = None
         self._groups = []
+        self._is_in_doubt = False
 
     @contextlib.asynccontextmanager
     async def _rewritten(self, body: Body) -> AsyncGenerator[Body, None]:
