@@ -37,7 +37,7 @@ class Door(socket.socket):
         """Listen, as it does from the start."""
 
     def getsockname(self) -> tuple[str, int]:
-        return ("192.0.2.25", 25)
+        return ("192.0.2.25", 2525)
 
     def ring(self, sock: socket.socket, client: tuple[str, int]) -> bool:
         """Bring a client; tell whether anybody listens."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Verdict", "run_world"]
 
-_URL: Final = "smtp+plain://192.0.2.25:25"
+_URL: Final = "smtp+plain://192.0.2.25:2525"
 _END: Final = 1_000.0 + 6 * 3_600
 """The server's sessions end after an hour here, and all clients give up before."""
 
@@ -146,7 +146,7 @@ class World:
 
     def _client(self) -> smtpx.AsyncClient:
         if self.is_lmtp:
-            return smtpx.AsyncLMTPClient("lmtp://192.0.2.25:25", options=self.options)
+            return smtpx.AsyncLMTPClient("lmtp://192.0.2.25:2525", options=self.options)
         return smtpx.AsyncClient(_URL, options=self.options)
 
     async def _send_singly(self) -> None:
@@ -206,7 +206,7 @@ class World:
             max_messages=self.chances.choice((1, 100)),
             queue_timeout=500.0,
         )
-        url = _URL if not self.is_lmtp else "lmtp://192.0.2.25:25"
+        url = _URL if not self.is_lmtp else "lmtp://192.0.2.25:2525"
         async with smtpx.ClientPool(
             url, options=options, client_options=self.options
         ) as pool:

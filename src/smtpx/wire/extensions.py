@@ -7,7 +7,7 @@ any of them by name.
 
 >>> DEFAULT_REGISTRY.ehlo_lines(Offer(max_recipients=100, is_tls=True))[-2:]
 ('LIMITS RCPTMAX=100', 'HELP')
->>> from smtpx.wire.commands import parse_command
+>>> from smtpx.wire.grammar import parse_command
 >>> grammar = DEFAULT_REGISTRY.grammar(Offer(enabled=frozenset({"DELIVERBY"})))
 >>> parse_command(b"MAIL FROM:<> BY=120;R", grammar).options.deliver_by
 DeliverBy(seconds=120, mode=<ByMode.RETURN: 'R'>, is_traced=False)

@@ -8,7 +8,7 @@ way round; and as both ends judge a request by what was advertised, a server can
 refuse what it promised, nor a client ask for more. The library's own rows are in
 `smtpx.wire.extensions`; a user adds rows of their own:
 
->>> from smtpx.wire.commands import parse_command, parse_raw
+>>> from smtpx.wire.grammar import parse_command, parse_raw
 >>> registry = Registry(()).with_extension(
 ...     Extension("XPING", "example.com", verbs=(parse_raw("XPING"),))
 ... )
