@@ -302,6 +302,10 @@ def _hear(machine: ClientMachine, pieces: Iterable[bytes]) -> list[_Said]:
                         or (machine.state in {ClientState.CLOSED, ClientState.BROKEN})
                     )
     except BadReply:
+        if heard and isinstance(heard[-1][1], StartTLS):
+            # What lies behind this reply in clear breaks the connection before it is
+            # heard, or after, as the octets are cut; and there is no TLS either way.
+            heard.pop()
         heard.append(("broken", None, None))
         assert machine.state is ClientState.BROKEN
         assert not machine.is_waiting
