@@ -203,6 +203,7 @@ class ScriptedRuntime:
     error: OSError | None = None
     attend: Callable[[ScriptedChannel], None] | None = None
     names: Resolver | None = None
+    look_after: float = 0.5
 
     def clock(self) -> float:
         return self.now

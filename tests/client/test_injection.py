@@ -118,6 +118,7 @@ class Willing:
 @dataclass
 class WillingRuntime:
     channels: list[Willing] = field(default_factory=list)
+    look_after: float = 0.5
 
     def clock(self) -> float:
         return 0.0

@@ -39,6 +39,9 @@ __all__ = ["AsyncClient", "AsyncLMTPClient", "asend"]
 class AsyncioRuntime:
     """What a conversation needs of an event loop."""
 
+    # The loop has looked already.
+    look_after = 0.0
+
     def clock(self) -> float:
         return asyncio.get_running_loop().time()
 

@@ -87,6 +87,9 @@ class _ThreadLock:
 class BlockingRuntime:
     """What a conversation needs of the operating system."""
 
+    # To look costs a call to the system; servers wait minutes before they close.
+    look_after = 0.5
+
     clock = staticmethod(time.monotonic)
 
     def lock(self) -> AbstractAsyncContextManager[None]:

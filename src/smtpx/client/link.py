@@ -48,7 +48,14 @@ _HEAR_OUT_SECONDS: Final = 5.0
 
 
 class Runtime(Protocol):
-    """What a conversation needs of the world besides a channel; each front has one."""
+    """What a conversation needs of the world besides a channel; each front has one.
+
+    Attributes:
+        look_after: for how long a connection is taken to be alive after a message, in
+            seconds, before it is looked at.
+    """
+
+    look_after: float
 
     def clock(self) -> float:
         """Return seconds that never go back."""

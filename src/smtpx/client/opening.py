@@ -72,10 +72,6 @@ BUSY: Final = (
     "another client"
 )
 
-# For how long a connection is taken to be alive after a message, in seconds. To look
-# costs a call to the system; servers wait minutes before they close.
-_LOOK_AFTER_SECONDS: Final = 0.5
-
 # RFC 5321 section 4.1.1.1: a server of before 1995 does not know EHLO. After any other
 # refusal HELO would only hide what is wrong.
 _EHLO_UNKNOWN: Final = frozenset({500, 502})
@@ -511,7 +507,7 @@ class Opening:
         if link is None or link.is_fresh or self._has_socket:
             return link
         idle_seconds = self._runtime.clock() - self._used_at
-        if idle_seconds > _LOOK_AFTER_SECONDS and link.channel.is_readable:
+        if idle_seconds > self._runtime.look_after and link.channel.is_readable:
             # Nothing was asked, so it is the end, or a 421 that announces it.
             link.abort()
             self._link = link = None

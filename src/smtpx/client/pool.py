@@ -122,6 +122,7 @@ class _Meter:
         self._on_open = on_open
         self.opened_at = 0.0
         self.messages = 0
+        self.look_after = runtime.look_after
         self.clock = runtime.clock
         self.lock: Callable[[], AbstractAsyncContextManager[None]] = runtime.lock
 
@@ -472,7 +473,12 @@ class Pool:
             if due_at is None:
                 return
             if not due:
-                await waiter.wait(None if due_at == _NEVER else due_at - now)
+                try:
+                    await waiter.wait(None if due_at == _NEVER else due_at - now)
+                except BaseException:
+                    # An event loop ends: what is idle in the next one needs another.
+                    self._reaper = None
+                    raise
 
     async def _close_taken(self, slots: list[Slot]) -> None:
         """Close connections that were taken out of the stock."""

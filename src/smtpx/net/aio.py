@@ -148,10 +148,14 @@ class AsyncioChannel(asyncio.Protocol):
     @property
     def is_readable(self) -> bool:
         """Whether `receive` would return at once, if only to tell of the end."""
-        return bool(self._received) or self._is_ended
+        return bool(self._received) or self._is_ended or self._loop.is_closed()
 
     async def send(self, data: bytes | memoryview, *, timeout: float | None) -> None:
         """Write all of the data; the loop reads meanwhile."""
+        if self._loop is not asyncio.get_running_loop():
+            # The transport would write, and nobody would ever read the reply.
+            self._desert()
+            raise ConnectionResetError("the connection's event loop runs no more")
         transport = self._transport
         if transport is None or transport.is_closing():
             # It is aborted; the loop tells in its next turn, with what was received.
@@ -237,6 +241,9 @@ class AsyncioChannel(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        if self._loop is not asyncio.get_running_loop():
+            self._desert()
+            return
         try:
             if transport.get_write_buffer_size():
                 # uvloop may drop what is not written at close.
@@ -253,8 +260,27 @@ class AsyncioChannel(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once."""
-        if self._transport is not None:
+        if self._loop.is_closed():
+            self._desert()
+        elif self._transport is not None:
             self._transport.abort()
+
+    def _desert(self) -> None:
+        """End a connection whose event loop is not the one that runs.
+
+        As when a program calls `asyncio.run` twice, and a client outlives the first.
+        """
+        transport, self._transport = self._transport, None
+        self._is_ended = True
+        if transport is None:
+            return
+        # So the server knows at once; the socket is closed as the transport goes.
+        sock = transport.get_extra_info("socket")
+        if sock is not None:  # uvloop closes it with the loop
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(transport.abort)
 
     # Waiting.
 
