@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import mailbox
+import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,32 @@ async def test_what_was_not_written_whole_is_taken_back(
         await sink.store(b"", content())
     await sink.close()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("octets", [1, 3_000, 7_000, 200_000])
+async def test_what_a_full_disk_cut_off_is_taken_back(
+    octets: int, tmp_path: Path
+) -> None:
+    """Also a message that is smaller than a buffer of the file would be."""
+    path, limit = tmp_path / "mbox", 1024 * 1024
+    sink = MboxSink(path)
+    await sink.store(b"", content(b"A: b\r\n\r\n" + b"x" * (limit - 2_000)))
+    before = path.stat().st_size
+    await sink.store(b"", content(b"A: b\r\n\r\n" + b"y" * (limit - before - 60)))
+    full = path.read_bytes()
+    assert len(full) < limit
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            await sink.store(b"", content(b"A: b\r\n\r\n" + b"z" * octets))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert path.read_bytes() == full
+    await sink.store(b"", content())
+    await sink.close()
+    with contextlib.closing(mailbox.mbox(path)) as box:
+        assert [message["A"] for message in box] == ["b", "b", None]
 
 
 @contextmanager

@@ -14,12 +14,13 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from smtpx.app.sinks import Sink
 from smtpx.errors import Refuse, SendError
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
     from smtpx.client.aio_pool import ClientPool
@@ -89,14 +90,17 @@ class MboxSink(Sink):
         date = time.asctime(time.gmtime()).encode()
         text = b"From MAILER-DAEMON " + date + b"\n" + _FROM_LINE.sub(rb">\1", octets)
         text = text.rstrip(b"\n") + _MESSAGE_END
-        # Not Path.open, which takes no opener.
-        with self._lock, open(self.path, "a+b", opener=_private) as file:
+        # Not Path.open, which takes no opener. No buffer: on a full disk it would try
+        # again to write what it holds, before it lets anybody cut the file.
+        with self._lock, open(self.path, "a+b", 0, opener=_private) as file:
             _lock_file(file.fileno())
             start = file.seek(0, os.SEEK_END)
             gap = _missing_end(file, start)
             try:
-                file.write(gap + text)
-                file.flush()
+                view = memoryview(gap + text)
+                while view:
+                    # One write takes 2 GiB at most, and what fits on the disk.
+                    view = view[file.write(view) :]
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(start)
@@ -104,7 +108,7 @@ class MboxSink(Sink):
         return str(start + len(gap))
 
 
-def _missing_end(file: BinaryIO, size: int) -> bytes:
+def _missing_end(file: io.FileIO, size: int) -> bytes:
     """Return what ends the last message of an mbox, if nobody did.
 
     A process that was killed while it wrote leaves half a message. The next one would
