@@ -110,6 +110,35 @@ def test_the_last_hosts_failure_is_told() -> None:
         client.connect()
 
 
+@pytest.mark.parametrize("is_first_refused", [True, False])
+def test_mail_is_deferred_while_one_host_may_take_it_later(
+    is_first_refused: bool,
+) -> None:
+    """A backup that knows nothing does not speak for the host that was down."""
+    later, never = "S: 421 4.3.2 not now", "S: 554 5.7.1 go away"
+    scripts = (never, later) if is_first_refused else (later, never)
+    client = by_mx(*scripts, names=Names(TWO))
+    with pytest.raises(GreetingRefused, match="421") as caught:
+        client.connect()
+    assert caught.value.is_temporary
+    client.require_end()
+    assert not client.client.is_connected
+
+
+def test_mail_is_refused_when_no_host_will_ever_take_it() -> None:
+    client = by_mx(*["S: 554 5.7.1 go away"] * 2, names=Names(TWO))
+    with pytest.raises(GreetingRefused, match="554") as caught:
+        client.connect()
+    assert not caught.value.is_temporary
+
+
+def test_what_every_host_would_say_counts_from_the_last_one_too() -> None:
+    refusal = "S: 220 second.test\nC: EHLO client.test\nS: 550 5.7.1 not you"
+    client = by_mx("S: 421 4.3.2 not now", refusal, names=Names(TWO))
+    with pytest.raises(HelloRefused, match="550"):
+        client.connect()
+
+
 def test_what_every_host_would_say_is_told_at_once() -> None:
     refusal = "S: 220 first.test\nC: EHLO client.test\nS: 550 5.7.1 not you"
     client = by_mx(refusal, names=Names(TWO))
@@ -333,6 +362,19 @@ def test_a_null_mx_on_sockets(front: Front) -> None:
                     raise AssertionError("there is nobody to connect to")
 
         front.run(scenario)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".", f"{'a' * 64}.test", r"\200" * 20])
+def test_what_can_be_no_name_is_looked_up_in_vain(front: Front, host: str) -> None:
+    """An MX record can name anything; Python's own error is a UnicodeError."""
+
+    async def scenario() -> None:
+        with pytest.raises(ConnectError, match="cannot be the name") as caught:
+            async with front.client(f"smtp://{host}", options=ClientOptions()):
+                raise AssertionError("there is nobody to connect to")
+        assert not caught.value.is_temporary
+
+    front.run(scenario)
 
 
 @contextmanager

@@ -336,13 +336,22 @@ class Opening:
     async def _connect(self) -> Link:
         """Open a connection to where a message can be sent, or leave none."""
         places = await self._find_places()
+        deferral: SendError | None = None
         for place in places[:-1]:
             try:
                 return await self._connect_to(place)
             except SendError as error:
                 if not may_try_next(error):
                     raise
-        return await self._connect_to(places[-1] if places else None)
+                if error.is_temporary:
+                    deferral = deferral or error
+        try:
+            return await self._connect_to(places[-1] if places else None)
+        except SendError as error:
+            # As long as one host may take the mail later, the domain may.
+            if deferral is None or error.is_temporary or not may_try_next(error):
+                raise
+            raise deferral from error
 
     async def _connect_to(self, place: Place | None) -> Link:
         options = self._options

@@ -21,6 +21,7 @@ from smtpx.errors import BadReply
 from smtpx.net.addresses import endpoints_of, known_endpoints, usable_from
 from smtpx.net.aio_races import connect_first
 from smtpx.net.channel import MAX_READ_AHEAD_OCTETS, format_address
+from smtpx.net.dns import names_only
 from smtpx.net.tls import TLSInfo, require_server_hostname
 
 if TYPE_CHECKING:
@@ -357,12 +358,14 @@ async def connect_tcp(
     Raises:
         TimeoutError: it took too long.
         OSError: no address took the connection.
+        DNSFailure: there can be no such name.
     """
     async with asyncio.timeout(timeout):
         endpoints = known_endpoints(host, port, addresses)
         if endpoints is None:
             loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            with names_only(host):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             endpoints = endpoints_of(found)
         usable = usable_from(endpoints, local_address, host)
         sock = await connect_first(usable, local_address=local_address)

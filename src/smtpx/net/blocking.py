@@ -28,6 +28,7 @@ from typing import Final
 from smtpx.errors import BadReply
 from smtpx.net.addresses import endpoints_of, known_endpoints, usable_from
 from smtpx.net.channel import MAX_READ_AHEAD_OCTETS, format_address
+from smtpx.net.dns import names_only
 from smtpx.net.races import connect_first
 from smtpx.net.tls import TLSInfo, require_server_hostname
 
@@ -423,12 +424,13 @@ def connect_tcp(
     Raises:
         TimeoutError: it took too long.
         OSError: no address took the connection.
+        DNSFailure: there can be no such name.
     """
     endpoints = known_endpoints(host, port, addresses)
     if endpoints is None:
-        endpoints = endpoints_of(
-            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
+        with names_only(host):
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        endpoints = endpoints_of(found)
     sock = connect_first(
         usable_from(endpoints, local_address, host),
         timeout=timeout,

@@ -11,7 +11,8 @@ coroutines never suspend. `smtpx.net.aio_dns` has the one for event loops.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -29,6 +30,7 @@ __all__ = [
     "absolute_name",
     "configure",
     "exchangers_in",
+    "names_only",
     "order_exchangers",
     "translate",
 ]
@@ -168,6 +170,25 @@ def translate(name: str, error: Exception) -> DNSFailure | None:
     if isinstance(error, malformed):
         return DNSFailure(f"{name} cannot be a domain", is_temporary=False)
     return DNSFailure(f"no answer from the DNS about {name}", is_temporary=True)
+
+
+@contextmanager
+def names_only(host: str) -> Iterator[None]:
+    """Let the system look up a name that may be none: of an MX record, anything.
+
+    Python raises UnicodeError at a label that is empty or too long.
+
+    Args:
+        host: what is looked up.
+
+    Raises:
+        DNSFailure: it can be no name.
+    """
+    try:
+        yield
+    except UnicodeError as error:
+        text = f"{host} cannot be the name of a host"
+        raise DNSFailure(text, is_temporary=False) from error
 
 
 def exchangers_in(answer: Iterable[Any]) -> list[MailExchanger]:
