@@ -138,6 +138,18 @@ async def test_followers_leave() -> None:
     assert [one async for one in desk.live.stream()] != []
 
 
+async def test_who_asked_in_the_same_moment_is_counted_too() -> None:
+    """Between the answer and the first event others have their turn."""
+    desk = Desk()
+    streams = [desk.live.stream() for _ in range(MAX_FOLLOWERS + 2)]
+    assert not is_full(desk)
+    first = [await anext(stream, None) for stream in streams]
+    assert [one is None for one in first] == [False] * MAX_FOLLOWERS + [True] * 2
+    for stream in streams:
+        await stream.aclose()  # type: ignore[attr-defined]
+    assert not is_full(desk)
+
+
 async def test_a_closed_inbox_ends_a_stream_that_waits() -> None:
     desk = Desk()
     stream = await desk.follow()

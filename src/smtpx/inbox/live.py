@@ -104,8 +104,11 @@ class LiveEvents:
         """Write events as they happen (HTML standard, server-sent events).
 
         Yields:
-            Blocks of ``text/event-stream``.
+            Blocks of ``text/event-stream``; none if as many follow as may.
         """
+        if self.is_full:
+            # They asked in the same moment, when there was room for each of them.
+            return
         follower = _Follower()
         self._followers.add(follower)
         try:
