@@ -9,15 +9,13 @@ from fuzz.source import Source, allow, pieces_of
 from smtpx.errors import BadAddress, BadParameter, BadProxyHeader, BadReply, BadSyntax
 from smtpx.wire.address import (
     Mailbox,
-    parse_domain,
-    parse_hello_name,
-    parse_literal,
     quote_local_part,
     take_forward_path,
     take_reverse_path,
 )
 from smtpx.wire.capabilities import Capabilities
 from smtpx.wire.commands import Command, Mail, Rcpt
+from smtpx.wire.domains import parse_domain, parse_hello_name, parse_literal
 from smtpx.wire.forwarded import XClient, XForward, parse_xclient, parse_xforward
 from smtpx.wire.grammar import DEFAULT_GRAMMAR as STRICT
 from smtpx.wire.grammar import Grammar, parse_command

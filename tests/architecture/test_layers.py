@@ -36,7 +36,7 @@ PURE_NAMES = """
 PURE = frozenset(PURE_NAMES.split())
 PURE_EXCEPTIONS = {
     "smtpx.errors": {"smtplib"},  # its exceptions subclass smtplib's
-    "smtpx.wire.address": {"idna"},  # computes, and has no I/O
+    "smtpx.wire.domains": {"idna"},  # computes, and has no I/O
     "smtpx.message.words": {"urllib"},  # urllib.parse alone
 }
 # Of a pure module or a builtin, and yet a clock or I/O.

@@ -44,8 +44,8 @@ from smtpx.net.channel import ip_of
 from smtpx.net.dns import DNSFailure
 from smtpx.net.tls import default_client_context
 from smtpx.wire import commands
-from smtpx.wire.address import parse_domain
 from smtpx.wire.capabilities import Capabilities
+from smtpx.wire.domains import parse_domain
 from smtpx.wire.envelope import RecipientResult
 
 if TYPE_CHECKING:

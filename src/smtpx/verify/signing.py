@@ -29,7 +29,7 @@ from smtpx.verify.keys import (
     sign_octets,
 )
 from smtpx.verify.signatures import blanked
-from smtpx.wire.address import parse_domain
+from smtpx.wire.domains import parse_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -28,7 +28,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from smtpx.errors import BadAddress
-from smtpx.wire.address import Mailbox, parse_domain, quote_local_part
+from smtpx.wire.address import Mailbox, quote_local_part
+from smtpx.wire.domains import parse_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,11 +17,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeAlias
 
 from smtpx.errors import BadSyntax, UnsafeOctets
-from smtpx.wire.address import (
-    Mailbox,
-    parse_domain,
-    parse_hello_name,
-)
+from smtpx.wire.address import Mailbox
+from smtpx.wire.domains import parse_domain, parse_hello_name
 from smtpx.wire.forwarded import XClient, XForward
 from smtpx.wire.octets import (
     encode_base64,

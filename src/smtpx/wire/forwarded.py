@@ -23,7 +23,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, ClassVar, Final, TypeAlias
 
 from smtpx.errors import BadParameter, BadSyntax
-from smtpx.wire.address import parse_hello_name
+from smtpx.wire.domains import parse_hello_name
 from smtpx.wire.octets import (
     decode_xtext,
     encode_xtext,

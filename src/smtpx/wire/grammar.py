@@ -18,12 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from smtpx.errors import BadSyntax
-from smtpx.wire.address import (
-    parse_hello_name,
-    take_forward_path,
-    take_reverse_path,
-    take_usual_path,
-)
+from smtpx.wire.address import take_forward_path, take_reverse_path, take_usual_path
 from smtpx.wire.commands import (
     MAX_CHUNK_OCTETS,
     MECHANISM_NAME,
@@ -48,6 +43,7 @@ from smtpx.wire.commands import (
     Vrfy,
     require_node,
 )
+from smtpx.wire.domains import parse_hello_name
 from smtpx.wire.forwarded import XClient, XForward, parse_xclient, parse_xforward
 from smtpx.wire.octets import decode_base64, escape_octets, has_line_control
 from smtpx.wire.params import (
