@@ -39,7 +39,8 @@ from smtpx.wire.params import (
 )
 from smtpx.wire.preamble import ProxyDecoder, ProxyHeader, parse_proxy_header
 from smtpx.wire.proxy_tlvs import TLVType
-from smtpx.wire.replies import MAX_REPLY_LINE_OCTETS, Reply, ReplyDecoder, ReplyLimits
+from smtpx.wire.replies import MAX_REPLY_LINE_OCTETS, Reply
+from smtpx.wire.reply_decoder import ReplyDecoder, ReplyLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
         AppOptions,
     )
     from smtpx.app.event_log import EventLog, log_wire
-    from smtpx.app.mail import (
-        Mail,
-    )
+    from smtpx.app.mail import Mail
     from smtpx.app.places import (
         CallbackSink,
         MboxSink,
@@ -157,9 +155,7 @@ if TYPE_CHECKING:
         Origin,
         authenticate,
     )
-    from smtpx.verify.canonical import (
-        Canonicalization,
-    )
+    from smtpx.verify.canonical import Canonicalization
     from smtpx.verify.dkim import (
         DKIMResult,
         verify_dkim,
@@ -182,9 +178,7 @@ if TYPE_CHECKING:
         make_key_record,
     )
     from smtpx.verify.sealing import ARCSealer
-    from smtpx.verify.signing import (
-        DKIMSigner,
-    )
+    from smtpx.verify.signing import DKIMSigner
     from smtpx.verify.spf import (
         SPFResult,
         check_spf,
@@ -212,7 +206,8 @@ if TYPE_CHECKING:
     from smtpx.wire.preamble import ProxyHeader
     from smtpx.wire.proxy_tlvs import ProxyTLS, ProxyTLV, TLVType
     from smtpx.wire.registry import Extension, ExtensionSettings, Registry
-    from smtpx.wire.replies import EnhancedCode, Reply, ReplyLimits
+    from smtpx.wire.replies import EnhancedCode, Reply
+    from smtpx.wire.reply_decoder import ReplyLimits
 
 
 __all__ = [
@@ -481,7 +476,8 @@ _NAMES = {
     "smtpx.wire.preamble": ("ProxyHeader",),
     "smtpx.wire.proxy_tlvs": ("ProxyTLS", "ProxyTLV", "TLVType"),
     "smtpx.wire.registry": ("Extension", "ExtensionSettings", "Registry"),
-    "smtpx.wire.replies": ("EnhancedCode", "Reply", "ReplyLimits"),
+    "smtpx.wire.replies": ("EnhancedCode", "Reply"),
+    "smtpx.wire.reply_decoder": ("ReplyLimits",),
     "smtpx.sasl.mechanism": ("Credentials", "Identity"),
     "smtpx.sasl.oauth": ("CheckToken", "TokenRefused"),
     "smtpx.sasl.scram_keys": ("ScramCredentials", "make_scram_credentials"),

@@ -32,7 +32,7 @@ from smtpx.wire.options import (
     OriginalRecipient,
     RcptOptions,
 )
-from smtpx.wire.replies import ReplyLimits
+from smtpx.wire.reply_decoder import ReplyLimits
 
 if TYPE_CHECKING:
     from smtpx.wire.commands import Command

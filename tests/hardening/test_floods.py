@@ -18,7 +18,7 @@ from smtpx.core.limits import Limits
 from smtpx.core.server import ServerMachine
 from smtpx.errors import BadProxyHeader, BadReply
 from smtpx.wire.preamble import ProxyDecoder
-from smtpx.wire.replies import ReplyDecoder
+from smtpx.wire.reply_decoder import ReplyDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

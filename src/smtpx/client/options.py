@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from smtpx.net.proxies import Proxy
 from smtpx.wire.extensions import DEFAULT_REGISTRY, Registry
 from smtpx.wire.octets import has_line_control
-from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, ReplyLimits
+from smtpx.wire.reply_decoder import DEFAULT_REPLY_LIMITS, ReplyLimits
 
 if TYPE_CHECKING:
     import ssl

@@ -51,7 +51,8 @@ from smtpx.wire.extensions import DEFAULT_REGISTRY
 from smtpx.wire.framing import DotEncoder
 from smtpx.wire.octets import encode_base64
 from smtpx.wire.options import ASCII_ONLY, EncodeContext
-from smtpx.wire.replies import DEFAULT_REPLY_LIMITS, Reply, ReplyDecoder
+from smtpx.wire.replies import Reply
+from smtpx.wire.reply_decoder import DEFAULT_REPLY_LIMITS, ReplyDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from smtpx.wire.extensions import Registry
     from smtpx.wire.options import MailOptions, RcptOptions
     from smtpx.wire.params import ParameterTable
-    from smtpx.wire.replies import ReplyLimits
+    from smtpx.wire.reply_decoder import ReplyLimits
 
 __all__ = ["Asked", "ClientMachine", "Question"]
 

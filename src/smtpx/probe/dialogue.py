@@ -14,7 +14,8 @@ from smtpx.errors import BadReply, ConnectionLost
 from smtpx.net.channel import ip_of
 from smtpx.wire.capabilities import Capabilities
 from smtpx.wire.octets import escape_octets
-from smtpx.wire.replies import Reply, ReplyDecoder
+from smtpx.wire.replies import Reply
+from smtpx.wire.reply_decoder import ReplyDecoder
 
 if TYPE_CHECKING:
     import ssl
