@@ -25,7 +25,7 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING, Final
 
 from smtpx.app.backend import MailSettings, address_of, shared_pool
-from smtpx.client.message import recipients_of, sender_of
+from smtpx.client.message_addresses import recipients_of, sender_of
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.client.pool_options import DEFAULT_POOL_OPTIONS
 from smtpx.extras import extra

@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from smtpx.client.message import recipients_of, sender_of
+from smtpx.client.message_addresses import recipients_of, sender_of
 
 __all__ = ["Draft", "address_fields", "compose"]
 

@@ -25,7 +25,7 @@ from smtpx.cli.report import JSONReport, Mail, Report, Summary
 from smtpx.cli.screen import Screen
 from smtpx.cli.sources import MeteredFile, Source, built_source, find_sources
 from smtpx.client.blocking import Client
-from smtpx.client.message import recipients_of, sender_of
+from smtpx.client.message_addresses import recipients_of, sender_of
 from smtpx.client.options import (
     Chunking,
     ClientOptions,

@@ -8,13 +8,8 @@ from email.message import Message
 from typing import TypeAlias
 
 from smtpx.client.link import SourceError
-from smtpx.client.message import (
-    MessageSource,
-    Payload,
-    make_payload,
-    recipients_of,
-    sender_of,
-)
+from smtpx.client.message import MessageSource, Payload, make_payload
+from smtpx.client.message_addresses import recipients_of, sender_of
 from smtpx.client.plan import Order
 from smtpx.wire.address import Mailbox
 from smtpx.wire.options import (

@@ -26,7 +26,8 @@ from smtpx.wire.envelope import RecipientResult, find_queue_id
 from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
 
 if TYPE_CHECKING:
-    from smtpx.client.message import AnyMessage, MessageSource
+    from smtpx.client.message import MessageSource
+    from smtpx.client.message_addresses import AnyMessage
     from smtpx.client.order import RcptOptionsOf, Recipients
     from smtpx.wire.address import Mailbox
     from smtpx.wire.options import MailOptions
