@@ -21,7 +21,7 @@ import trustme
 
 from smtpx.app.passwords import hash_password
 from smtpx.cli.running import parse_listen_url
-from smtpx.server.workers import find_loop
+from smtpx.server.worker import find_loop
 from tests.cli.processes import PYTHON, SECONDS, Serving, send
 
 if TYPE_CHECKING:

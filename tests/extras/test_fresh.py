@@ -41,7 +41,7 @@ with MailServer() as there:
 PROGRAMS = {
     "fast": """
         import asyncio, importlib.util, sys
-        from smtpx.server.workers import find_loop
+        from smtpx.server.worker import find_loop
         name = "winloop" if sys.platform == "win32" else "uvloop"
         assert importlib.util.find_spec(name)
         with asyncio.Runner(loop_factory=find_loop()) as runner:

@@ -21,7 +21,8 @@ from typing import IO, Any
 import pytest
 
 from smtpx.server.sockets import Listener, parse_address
-from smtpx.server.workers import Supervisor, delay_after, run_workers
+from smtpx.server.worker import delay_after
+from smtpx.server.workers import Supervisor, run_workers
 from tests.server import farm
 
 ROOT = Path(__file__).parents[2]

@@ -30,7 +30,7 @@ from smtpx.inbox.mailbox import DEFAULT_CAP, InboxCap
 from smtpx.inbox.service import DevInbox, InboxOptions
 from smtpx.net.records import DNSRecordResolver, ResolverOptions
 from smtpx.sasl.registry import DEFAULT_SERVER_MECHANISMS
-from smtpx.server.workers import find_loop
+from smtpx.server.worker import find_loop
 
 if TYPE_CHECKING:
     from smtpx.testing.faults import Fault

@@ -34,7 +34,7 @@ from smtpx.client.options import ClientOptions, parse_url
 from smtpx.core.limits import Limits
 from smtpx.net.tls import client_context
 from smtpx.server.options import ServerOptions
-from smtpx.server.workers import find_loop
+from smtpx.server.worker import find_loop
 
 __all__ = ["relay"]
 

@@ -33,7 +33,8 @@ from smtpx.server.limiters import MemoryRateLimiter, RedisRateLimiter
 from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
 from smtpx.server.rate_guard import RateGuard
-from smtpx.server.workers import Supervisor, find_loop
+from smtpx.server.worker import find_loop
+from smtpx.server.workers import Supervisor
 from smtpx.wire.address import Mailbox
 
 if TYPE_CHECKING:

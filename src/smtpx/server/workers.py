@@ -11,15 +11,13 @@ Workers are started anew (``spawn``), not forked: a fork copies whatever other t
 hold locked at the moment, which Python 3.12 warns of, and goes on with the code and the
 certificates that were loaded once. A worker that starts reads them again.
 
-A worker and its supervisor share a socket pair. The worker says that it serves; the
-supervisor says that it should go; and the end of either is the other's end of stream.
+`smtpx.server.worker` is what runs in each process, and how the two ends talk.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -29,8 +27,8 @@ import socket
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from smtpx.server.sockets import (
     Address,
@@ -39,42 +37,29 @@ from smtpx.server.sockets import (
     bind_listener,
     listeners_of,
 )
+from smtpx.server.worker import READY, RETIRE, STOP, Slot, Worker, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractAsyncContextManager
-    from multiprocessing.context import SpawnProcess
     from types import FrameType
 
-    from smtpx.server.listener import Server
+    from smtpx.server.worker import ServerFactory
 
-__all__ = ["ServerFactory", "Supervisor", "find_loop", "run_workers"]
+__all__ = ["Supervisor", "run_workers"]
 
 logger = logging.getLogger("smtpx.server")
 
-#: Makes the server of a worker, which listens at what it is given. It is called in the
-#: worker, so it is a function of a module, or a ``functools.partial`` of one.
-ServerFactory: TypeAlias = (
-    "Callable[[Sequence[Listener]], AbstractAsyncContextManager[Server]]"
-)
-
-# What goes through the socket pair.
-_READY: Final = b"r"
-_RETIRE: Final = b"g"
-_STOP: Final = b"s"
-
 #: A worker that served this long was not at fault when it starts; in seconds.
 STEADY_SECONDS: Final = 10.0
-
-#: How long to wait before a worker that ended is replaced: at first, and at most.
-FIRST_DELAY: Final = 0.1
-LONGEST_DELAY: Final = 30.0
 
 #: How long a worker has to begin to serve: a large program may load for some seconds.
 START_SECONDS: Final = 60.0
 
 #: How long after its time of grace a worker may need to end.
 END_SECONDS: Final = 10.0
+
+# As in ServerOptions, which only the workers know.
+_BACKLOG: Final = 1_024
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
@@ -127,69 +112,6 @@ def run_workers(
     ).run()
 
 
-@dataclass(eq=False, slots=True)
-class _Worker:
-    """A process that serves, begins to, or is about to end.
-
-    Attributes:
-        process: it.
-        pipe: our end of the socket pair.
-        deadline: when it has taken too long for what it does; None: it may go on.
-        serving_since: when it said that it serves; None: it did not yet.
-        is_silent: whether it has closed its end of the socket pair. Its process may
-            take a while to end, and its end of stream is there at every look.
-    """
-
-    process: SpawnProcess
-    pipe: socket.socket
-    deadline: float | None
-    serving_since: float | None = None
-    is_silent: bool = False
-
-    def tell(self, word: bytes, deadline: float) -> None:
-        """Tell it to go, and until when."""
-        self.deadline = deadline
-        # It may be gone already.
-        with contextlib.suppress(OSError):
-            self.pipe.send(word)
-
-    def close(self) -> None:
-        """Let go of a process that has ended."""
-        self.process.join()
-        self.process.close()
-        self.pipe.close()
-
-
-@dataclass(eq=False, slots=True)
-class _Slot:
-    """The place of one worker.
-
-    Attributes:
-        worker: who serves there, or begins to; None: nobody for the moment.
-        failures: how many ended there, one soon after the other.
-        retry_at: when the next one is started.
-    """
-
-    worker: _Worker | None = None
-    failures: int = 0
-    retry_at: float = 0.0
-
-    def wait(self, now: float) -> float:
-        """Note a failure; return in how many seconds to try again."""
-        delay = delay_after(self.failures)
-        self.worker = None
-        self.failures += 1
-        self.retry_at = now + delay
-        return delay
-
-
-def delay_after(failures: int) -> float:
-    """Return how many seconds to wait after so many failures before this one."""
-    # Whoever can make a worker crash does it for days, and no float is so large.
-    doublings = min(failures, 16)
-    return min(FIRST_DELAY * 2.0**doublings, LONGEST_DELAY)
-
-
 class Supervisor:
     """Starts workers, replaces them, and ends them; see `run_workers`.
 
@@ -225,11 +147,11 @@ class Supervisor:
         self._grace = grace
         self._uvloop = uvloop
         self._serving = serving
-        self._slots = [_Slot() for _ in range(count)]
+        self._slots = [Slot() for _ in range(count)]
         self._bound: list[BoundSocket] = []
-        self._going: list[_Worker] = []
-        self._renewals: deque[_Slot] = deque()
-        self._renewal: tuple[_Slot, _Worker] | None = None
+        self._going: list[Worker] = []
+        self._renewals: deque[Slot] = deque()
+        self._renewal: tuple[Slot, Worker] | None = None
         self._has_served = False
         self._stops = 0
         self._restarts = 0
@@ -328,7 +250,7 @@ class Supervisor:
 
     def _step(self) -> None:
         """Wait until something happens, and do what follows from it."""
-        by_object: dict[object, _Worker] = {}
+        by_object: dict[object, Worker] = {}
         for worker in self._all_workers():
             by_object[worker.process.sentinel] = worker
             if worker.serving_since is None and not worker.is_silent:
@@ -348,7 +270,7 @@ class Supervisor:
         self._do_what_was_told()
         self._do_what_is_due(time.monotonic())
 
-    def _all_workers(self) -> list[_Worker]:
+    def _all_workers(self) -> list[Worker]:
         workers = [slot.worker for slot in self._slots if slot.worker is not None]
         if self._renewal is not None:
             workers.append(self._renewal[1])
@@ -363,7 +285,7 @@ class Supervisor:
 
     # ------------------------------------------------------------- what workers do
 
-    def _start(self) -> _Worker:
+    def _start(self) -> Worker:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         listeners = [
@@ -379,7 +301,7 @@ class Supervisor:
             for bound in self._bound
         ]
         process = _SPAWN.Process(
-            target=_work,
+            target=work,
             args=(self._make_server, listeners, theirs, self._grace, self._uvloop),
             name="smtpx-worker",
         )
@@ -390,15 +312,15 @@ class Supervisor:
             ours.close()
             raise
         logger.info("worker %s: started", process.pid)
-        return _Worker(process, ours, time.monotonic() + START_SECONDS)
+        return Worker(process, ours, time.monotonic() + START_SECONDS)
 
-    def _hear(self, worker: _Worker) -> None:
+    def _hear(self, worker: Worker) -> None:
         """A worker serves; or it ended, which its process tells as well."""
         try:
             word = worker.pipe.recv(1)
         except OSError:
             word = b""
-        if word != _READY:
+        if word != READY:
             worker.is_silent = True
             return
         worker.serving_since = time.monotonic()
@@ -415,7 +337,7 @@ class Supervisor:
             if self._serving is not None:
                 self._serving(self.addresses)
 
-    def _ended(self, worker: _Worker) -> None:
+    def _ended(self, worker: Worker) -> None:
         """A process is gone."""
         worker.process.join()
         code = worker.process.exitcode
@@ -428,7 +350,7 @@ class Supervisor:
             self._replace_later(worker, code)
         worker.close()
 
-    def _replace_later(self, worker: _Worker, code: int | None) -> None:
+    def _replace_later(self, worker: Worker, code: int | None) -> None:
         if worker.serving_since is None and not self._has_served:
             message = (
                 f"a worker ended with {code} before it served; see its error above"
@@ -481,7 +403,7 @@ class Supervisor:
                 except OSError as error:
                     self._give_up_renewal(f"no process could be started: {error}")
 
-    def _fill(self, slot: _Slot, now: float) -> None:
+    def _fill(self, slot: Slot, now: float) -> None:
         """Start a worker where there is none; the others go on if that cannot be."""
         try:
             slot.worker = self._start()
@@ -499,10 +421,10 @@ class Supervisor:
         self._renewal = None
         self._renewals.clear()
 
-    def _retire(self, worker: _Worker | None) -> None:
+    def _retire(self, worker: Worker | None) -> None:
         """Let a worker end; others take whoever connects."""
         if worker is not None:
-            worker.tell(_RETIRE, time.monotonic() + self._grace + END_SECONDS)
+            worker.tell(RETIRE, time.monotonic() + self._grace + END_SECONDS)
             self._going.append(worker)
 
     def _begin_to_stop(self) -> None:
@@ -517,7 +439,7 @@ class Supervisor:
         self._let_go_of_sockets()
         deadline = time.monotonic() + self._grace + END_SECONDS
         for worker in workers:
-            worker.tell(_STOP, deadline)
+            worker.tell(STOP, deadline)
             self._going.append(worker)
 
     def _let_go_of_sockets(self) -> None:
@@ -533,67 +455,3 @@ class Supervisor:
         self._let_go_of_sockets()
         self._alarm.close()
         self._waker.close()
-
-
-# As in ServerOptions, which only the workers know.
-_BACKLOG: Final = 1_024
-
-
-def find_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes a faster event loop, None if it is not installed."""
-    for name in ("uvloop", "winloop"):
-        if importlib.util.find_spec(name):
-            # The factory, never the policy: that would change loops of others.
-            factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
-                name
-            ).new_event_loop
-            return factory
-    return None
-
-
-# ---------------------------------------------------------------------- in a worker
-
-
-def _work(
-    make_server: ServerFactory,
-    listeners: list[Listener],
-    pipe: socket.socket,
-    grace: float,
-    uvloop: bool,
-) -> None:
-    """Serve, until told to go."""
-    # The terminal sends these to all processes; it is the supervisor who decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    loop_factory = find_loop() if uvloop else None
-    with asyncio.Runner(loop_factory=loop_factory) as runner, pipe:
-        runner.run(_serve(make_server, listeners, pipe, grace))
-
-
-async def _serve(
-    make_server: ServerFactory,
-    listeners: list[Listener],
-    pipe: socket.socket,
-    grace: float,
-) -> None:
-    loop = asyncio.get_running_loop()
-    pipe.setblocking(False)
-    async with make_server(listeners) as server:
-        hearing = loop.create_task(_hear_command(pipe))
-        # From whoever wants this worker to end alone: another one is started.
-        loop.add_signal_handler(signal.SIGTERM, hearing.cancel)
-        with contextlib.suppress(OSError):
-            await loop.sock_sendall(pipe, _READY)
-        word = _RETIRE
-        with contextlib.suppress(asyncio.CancelledError):
-            word = await hearing
-        # The end of all is the end of the queue too; else another worker takes it.
-        await server.shutdown(grace, takes_queue=word != _RETIRE)
-
-
-async def _hear_command(pipe: socket.socket) -> bytes:
-    """Wait for what the supervisor says; without one, it is over."""
-    try:
-        return await asyncio.get_running_loop().sock_recv(pipe, 1) or _STOP
-    except OSError:
-        return _STOP
