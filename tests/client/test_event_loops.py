@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -144,6 +145,35 @@ def test_a_connection_is_of_no_use_while_its_loop_stands_still(run: Run) -> None
         mine.run_until_complete(asyncio.sleep(0))
         mine.close()
         gc.collect()
+
+
+def test_tasks_share_a_client_in_each_loop(run: Run) -> None:
+    """In each, some wait for another: by that asyncio's locks are bound to a loop."""
+    with MailServer() as server, transports_may_be_left_open():
+        client = AsyncClient(server.url)
+
+        async def send() -> None:
+            await asyncio.gather(*(client.send(MESSAGE, **BOB) for _ in range(3)))
+
+        run(send())
+        run(send())
+        run(client.quit())
+        assert len(server.inbox) == 6
+
+
+def test_what_a_loop_left_under_way_holds_up_no_other(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = AsyncClient(f"smtp+plain://127.0.0.1:{silent.getsockname()[1]}")
+        mine = asyncio.new_event_loop()
+        connecting = mine.create_task(client.connect())
+        mine.run_until_complete(asyncio.sleep(0))
+        # It has the lock, and its loop stands still.
+        run(client.close())
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            mine.run_until_complete(connecting)
+        mine.close()
+        run(client.close())
 
 
 def test_a_closed_loop_does_not_keep_a_client_from_being_closed(run: Run) -> None:

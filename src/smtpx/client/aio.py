@@ -76,24 +76,33 @@ class AsyncioRuntime:
 
 
 class _TaskLock:
-    """A lock for tasks that notices when one would wait for itself."""
+    """A lock for tasks that notices when one would wait for itself.
 
-    __slots__ = ("_lock", "_owner")
+    It is of the event loop that runs: a lock of asyncio is bound to the first one in
+    which anybody waits for it, and one that a loop left locked stays so.
+    """
+
+    __slots__ = ("_lock", "_loop", "_owner")
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._owner: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> None:
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._lock, self._owner = loop, asyncio.Lock(), None
+        task = asyncio.current_task(loop)
         if self._lock.locked() and self._owner is task:
             raise RuntimeError(BUSY)
         await self._lock.acquire()
         self._owner = task
 
     async def __aexit__(self, *_: object) -> None:
-        self._owner = None
-        self._lock.release()
+        if self._loop is asyncio.get_running_loop():
+            self._owner = None
+            self._lock.release()
 
 
 # How far an async iterable is read ahead of what is said. A task does it, so what
