@@ -16,7 +16,7 @@ import pytest
 import smtpx
 from smtpx.app.application import App
 from smtpx.app.places import MboxSink, WebhookSink
-from smtpx.errors import DataRefused, Refuse
+from smtpx.errors import DataRefused, RecipientsRefused, Refuse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -220,6 +220,65 @@ async def test_another_server(refusal: Refuse | None, code: int) -> None:
             assert caught.value.reply is not None
             assert caught.value.reply.code == 550
     assert arrived == [(MESSAGE, "a@b.c")]
+
+
+class Fussy(smtpx.Session):
+    """Takes messages for some of their recipients: a number refuses, and how."""
+
+    async def lmtp_data(
+        self, body: smtpx.Body, statuses: smtpx.Statuses
+    ) -> smtpx.Reply | None:
+        await body.read()
+        for recipient in statuses.recipients:
+            code = recipient.mailbox.local_part
+            if code.isdigit():
+                statuses.set(recipient, smtpx.Reply(int(code), None, "says who"))
+        return None
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["a", "b"], 250),
+        (["a", "550"], 550),
+        (["554", "a"], 554),
+        (["a", "450"], 451),
+        (["a", "550", "452", "b"], 451),
+        (["550", "552"], 550),
+    ],
+)
+@pytest.mark.parametrize("is_lmtp", [False, True])
+async def test_what_an_lmtp_server_refuses_for_one_is_not_acknowledged(
+    names: list[str], code: int, is_lmtp: bool
+) -> None:
+    front = App(server=smtpx.ServerOptions(lmtp=is_lmtp))
+    options = smtpx.ServerOptions(lmtp=True)
+    async with (
+        smtpx.Server(Fussy, options=options) as target,
+        smtpx.ClientPool(f"lmtp://{target.addresses[0]}") as pool,
+    ):
+        front.forward("*", pool)
+        async with front.serving() as server:
+            scheme = "lmtp" if is_lmtp else "smtp+plain"
+            sending = smtpx.asend(
+                MESSAGE,
+                to=f"{scheme}://{server.addresses[0]}",
+                sender="a@b.c",
+                recipients=[f"{name}@x.y" for name in names],
+            )
+            if code == 250:
+                assert not (await sending).refused
+                return
+            kind = RecipientsRefused if is_lmtp else DataRefused
+            with pytest.raises(kind) as caught:
+                await sending
+    reply = caught.value.reply
+    if isinstance(caught.value, RecipientsRefused):
+        codes = {one.reply.code for one in caught.value.results if one.reply}
+        assert codes == {code}
+    else:
+        assert reply is not None
+        assert reply.code == code
 
 
 @pytest.mark.parametrize(("hops", "code"), [(100, 250), (101, 554)])

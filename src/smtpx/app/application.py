@@ -183,7 +183,8 @@ class App:
         """Send mail for recipients on to another server; its refusals are ours.
 
         The pool is yours: close it in a hook of `on_shutdown`. Set ``adds_trace``, so
-        that a loop is found: a message with a hundred Received fields is refused.
+        that a loop is found: a message with a hundred Received fields is refused. By
+        LMTP, a message that is not taken for one of its recipients is refused for all.
 
         Args:
             pattern: as for `on_message`.

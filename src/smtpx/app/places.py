@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from smtpx.client.aio_pool import ClientPool
     from smtpx.wire.address import Mailbox
+    from smtpx.wire.replies import Reply
 
 __all__ = ["CallbackSink", "MboxSink", "WebhookSink", "forward"]
 
@@ -260,6 +261,9 @@ async def forward(
 ) -> str:
     """Send a message on to another server; its refusals are ours.
 
+    By LMTP it may take the message for some recipients only. Then nobody is told that
+    it was taken: who has it may get it twice, and nobody loses it.
+
     Args:
         content: the message.
         pool: connections to the server.
@@ -280,8 +284,19 @@ async def forward(
             require_all=True,
         )
     except SendError as error:
-        if error.reply is None or error.is_temporary:
-            raise Refuse(451, "4.4.0", "the next server cannot take it now") from error
-        text = "\n".join(error.reply.lines)
-        raise Refuse(error.reply.code, None, text) from error
+        is_deferred = error.reply is None or error.is_temporary
+        raise _refusal(None if is_deferred else error.reply) from error
+    if result.refused:
+        # By LMTP some have it and others not. All get one reply here, and who would
+        # never hear of the refusal would lose the message.
+        answers = [one.reply for one in result.refused]
+        is_deferred = any(one is None or one.is_temporary for one in answers)
+        raise _refusal(None if is_deferred else answers[0])
     return "" if result.reply is None else " ".join(result.reply.lines)
+
+
+def _refusal(reply: Reply | None) -> Refuse:
+    """Say no as the next server did; None: not now."""
+    if reply is None:
+        return Refuse(451, "4.4.0", "the next server cannot take it now")
+    return Refuse(reply.code, None, "\n".join(reply.lines))
