@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import click
@@ -236,6 +238,27 @@ def test_octet_counts(text: str, count: int) -> None:
 def test_no_octet_counts(text: str) -> None:
     with pytest.raises(click.BadParameter, match="write 500, 64k or 50M"):
         octet_count(text)
+
+
+def test_what_a_server_says_in_an_error_is_safe_to_print(
+    run: Callable[..., Run],
+) -> None:
+    """Its greeting is an error's text before anything else is shown."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.sendall("554 a\u202eb\x1b[2Jc\x9b31m\r\n".encode())
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        port = listener.getsockname()[1]
+        ran = run("probe", f"127.0.0.1:{port}")
+        thread.join()
+    assert ran.code == 75
+    assert r"554 a\u202eb" in ran.err
+    assert ran.err.replace("\n", "").isprintable()
 
 
 # ------------------------------------------------------------------------------ passwd

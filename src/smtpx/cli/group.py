@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from smtpx import __version__
+from smtpx.app.sinks import printable
 from smtpx.cli.failures import ExitCode, Failure, explain
 from smtpx.cli.inbox import inbox
 from smtpx.cli.passwd import passwd
@@ -107,5 +108,6 @@ def _usage_error(error: click.UsageError) -> ExitCode:
 
 def _tell(text: str, code: ExitCode) -> ExitCode:
     if text:
-        click.echo(f"smtpx: {text}", err=True)
+        # A reply in it could reorder what a terminal shows, or reprogram it.
+        click.echo(f"smtpx: {printable(text)}", err=True)
     return code
