@@ -36,7 +36,7 @@ from smtpx.net.tls import TLSInfo
 if TYPE_CHECKING:
     import socket
 
-    from smtpx.client.opening import AnyAuth
+    from smtpx.client.connection import AnyAuth
     from smtpx.net.channel import Channel
     from smtpx.net.dns import Resolver
     from tests.client.mirror import Connection

@@ -32,9 +32,9 @@ from smtpx.wire.replies import Reply
 from tests.client.scripted import OPTIONS, ScriptedRuntime, hello, step
 
 if TYPE_CHECKING:
+    from smtpx.client.connection import AnyAuth
     from smtpx.client.link import Runtime
     from smtpx.client.message import MessageSource
-    from smtpx.client.opening import AnyAuth
     from smtpx.client.options import ClientOptions
 
 HOME = "smtp+plain://mx.test"

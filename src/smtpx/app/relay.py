@@ -71,7 +71,7 @@ from smtpx.wire.replies import Reply
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from smtpx.client.opening import AnyAuth
+    from smtpx.client.connection import AnyAuth
     from smtpx.server.body import Body
     from smtpx.server.options import ServerOptions
     from smtpx.wire.address import Mailbox

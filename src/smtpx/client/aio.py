@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from smtpx.client.connection import BUSY
 from smtpx.client.conversation import Conversation
-from smtpx.client.opening import BUSY
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.client.supply import PlainSupply
 from smtpx.net import aio
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from smtpx.client.connection import AnyAuth
     from smtpx.client.message import MessageSource
-    from smtpx.client.opening import AnyAuth
     from smtpx.client.options import ClientOptions
     from smtpx.client.order import RcptOptionsOf, Recipients
     from smtpx.client.outgoing import Envelopes

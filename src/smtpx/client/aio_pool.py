@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable
     from types import TracebackType
 
+    from smtpx.client.connection import AnyAuth
     from smtpx.client.link import Runtime
     from smtpx.client.message import MessageSource
-    from smtpx.client.opening import AnyAuth
     from smtpx.client.options import ClientOptions
     from smtpx.client.order import RcptOptionsOf, Recipients
     from smtpx.client.pool_options import PoolOptions, PoolStatistics

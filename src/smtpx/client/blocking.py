@@ -11,8 +11,8 @@ import time
 from collections.abc import AsyncIterable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from smtpx.client.connection import BUSY, describe
 from smtpx.client.conversation import Conversation
-from smtpx.client.opening import BUSY, describe
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.client.outgoing import DEFAULT_WINDOW
 from smtpx.net import blocking
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from smtpx.client.connection import AnyAuth
     from smtpx.client.message import MessageSource
-    from smtpx.client.opening import AnyAuth
     from smtpx.client.options import ClientOptions, Secret
     from smtpx.client.order import RcptOptionsOf, Recipients
     from smtpx.client.outgoing import Envelopes, Outcome, SendWindow

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from smtpx.client.bulk import Bulk
+from smtpx.client.connection import exclusive
 from smtpx.client.limits import require_domains, require_mail
 from smtpx.client.link import Link
 from smtpx.client.message import (
@@ -22,7 +23,6 @@ from smtpx.client.message import (
     Payload,
     payload_of_octets,
 )
-from smtpx.client.opening import exclusive
 from smtpx.client.order import (
     RcptOptionsOf,
     Recipients,

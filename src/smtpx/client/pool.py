@@ -18,8 +18,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from smtpx.client.connection import abandon
 from smtpx.client.conversation import Conversation
-from smtpx.client.opening import abandon
 from smtpx.client.options import parse_url
 from smtpx.client.outgoing import Rereader
 from smtpx.client.pool_options import PoolStatistics
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from smtpx.client.connection import AnyAuth
     from smtpx.client.link import Runtime
     from smtpx.client.message import MessageSource
-    from smtpx.client.opening import AnyAuth
     from smtpx.client.options import ClientOptions, Target
     from smtpx.client.pool_options import PoolOptions
     from smtpx.net.channel import Channel

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING
 
 from smtpx.client.authentication import authenticate
+from smtpx.client.connection import exclusive
 from smtpx.client.content import hear_end, send_content
 from smtpx.client.limits import require_domains, require_mail, require_recipients
 from smtpx.client.link import Link
-from smtpx.client.message import (
-    MessageSource,
-)
-from smtpx.client.opening import Opening, exclusive
+from smtpx.client.message import MessageSource
+from smtpx.client.opening import Opening
 from smtpx.client.options import (
     Auth,
     Secret,
