@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from smtpx.client.aio_pool import ClientPool
-from smtpx.client.blocking import _run as run
 from smtpx.client.blocking_pool import MOST_AT_ONCE, BlockingClientPool
+from smtpx.client.blocking_runtime import run
 from smtpx.client.options import ClientOptions, Timeouts
 from smtpx.client.pool_options import PoolOptions
 from smtpx.errors import Delivery, PoolUnavailable, SendError

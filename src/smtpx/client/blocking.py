@@ -1,28 +1,23 @@
 """The client for programs without an event loop: `Client`, `LMTPClient` and `send`.
 
-Each method runs the coroutine of the one conversation in a single step. It can, as
-nothing in there waits but for the channel, and this channel blocks.
+Each method runs the coroutine of the one conversation; see
+`smtpx.client.blocking_runtime`.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import AsyncIterable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Self
 
-from smtpx.client.connection import BUSY, describe
+from smtpx.client.blocking_runtime import BlockingRuntime, require_blocking, run
+from smtpx.client.connection import describe
 from smtpx.client.conversation import Conversation
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.client.outgoing import DEFAULT_WINDOW
-from smtpx.net import blocking
-from smtpx.net.dns import DNSResolver
 from smtpx.wire.options import DEFAULT_MAIL_OPTIONS, DEFAULT_RCPT_OPTIONS
 
 if TYPE_CHECKING:
     import socket as sockets
-    from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from smtpx.client.connection import AnyAuth
@@ -30,8 +25,6 @@ if TYPE_CHECKING:
     from smtpx.client.options import ClientOptions, Secret
     from smtpx.client.order import RcptOptionsOf, Recipients
     from smtpx.client.outgoing import Envelopes, Outcome, SendWindow
-    from smtpx.net.channel import Channel
-    from smtpx.net.dns import Resolver
     from smtpx.net.tls import TLSInfo
     from smtpx.wire.address import Mailbox
     from smtpx.wire.capabilities import Capabilities
@@ -41,85 +34,6 @@ if TYPE_CHECKING:
     from smtpx.wire.replies import Reply
 
 __all__ = ["Client", "LMTPClient", "send"]
-
-_T = TypeVar("_T")
-
-
-def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine that does not suspend.
-
-    Raises:
-        RuntimeError: it did, so something in it wants an event loop.
-    """
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: _T = stop.value
-        return result
-    coroutine.close()
-    raise RuntimeError(
-        "a blocking client cannot wait for a coroutine: use AsyncClient, or give it "
-        "functions and iterables that block"
-    )
-
-
-class _ThreadLock:
-    """A lock for threads in the form that the conversation wants."""
-
-    __slots__ = ("_lock", "_owner")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._owner = 0
-
-    async def __aenter__(self) -> None:
-        if not self._lock.acquire(False):
-            if self._owner == threading.get_ident():
-                raise RuntimeError(BUSY)
-            self._lock.acquire()
-        self._owner = threading.get_ident()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._owner = 0
-        self._lock.release()
-
-
-class BlockingRuntime:
-    """What a conversation needs of the operating system."""
-
-    # To look costs a call to the system; servers wait minutes before they close.
-    look_after = 0.5
-
-    clock = staticmethod(time.monotonic)
-
-    def lock(self) -> AbstractAsyncContextManager[None]:
-        return _ThreadLock()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        *,
-        timeout: float | None,
-        local_address: str | None,
-        addresses: Sequence[str] | None,
-    ) -> Channel:
-        return blocking.connect_tcp(
-            host,
-            port,
-            timeout=timeout,
-            local_address=local_address,
-            addresses=addresses,
-        )
-
-    def resolver(self) -> Resolver:
-        return DNSResolver()
-
-    async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:
-        return blocking.connect_unix(path, timeout=timeout)
-
-    async def wrap_socket(self, sock: sockets.socket) -> Channel:
-        return blocking.BlockingChannel(sock)
 
 
 class _LMTPConversation(Conversation):
@@ -242,11 +156,11 @@ class Client:
             AuthenticationFailed: no credentials were accepted.
             ConnectionLost: the connection did not live so long.
         """
-        _run(self._conversation.connect())
+        run(self._conversation.connect())
 
     def close(self) -> None:
         """Close the connection without a word. Closed is fine too."""
-        _run(self._conversation.close())
+        run(self._conversation.close())
 
     def quit(self) -> Reply | None:
         """Say QUIT and close the connection (RFC 5321 section 4.1.1.10).
@@ -256,7 +170,7 @@ class Client:
         Returns:
             The reply, None if there was none.
         """
-        return _run(self._conversation.quit())
+        return run(self._conversation.quit())
 
     def hello(self, name: str | None = None) -> Reply:
         """Say EHLO, or LHLO; HELO if the server does not know EHLO.
@@ -270,7 +184,7 @@ class Client:
         Raises:
             HelloRefused: the server refuses.
         """
-        return _run(self._conversation.hello(name))
+        return run(self._conversation.hello(name))
 
     def starttls(self) -> Reply:
         """Turn to TLS, and say EHLO again (RFC 3207).
@@ -282,7 +196,7 @@ class Client:
             TLSUnavailable: the server does not offer it, or not now.
             TLSFailed: the handshake failed; the connection is closed.
         """
-        return _run(self._conversation.starttls())
+        return run(self._conversation.starttls())
 
     def auth(
         self, user: str, password: Secret, *, mechanism: str | None = None
@@ -301,7 +215,7 @@ class Client:
             AuthenticationFailed: it was not accepted, or would be shown in clear.
             NotSupported: the server offers no AUTH.
         """
-        return _run(self._conversation.auth(user, password, mechanism=mechanism))
+        return run(self._conversation.auth(user, password, mechanism=mechanism))
 
     def mail(
         self, sender: str | Mailbox, options: MailOptions = DEFAULT_MAIL_OPTIONS
@@ -316,7 +230,7 @@ class Client:
             SenderRefused: the server refuses.
             NotSupported: an option needs what the server does not offer.
         """
-        return _run(self._conversation.mail(sender, options))
+        return run(self._conversation.mail(sender, options))
 
     def rcpt(
         self, recipient: str | Mailbox, options: RcptOptions = DEFAULT_RCPT_OPTIONS
@@ -331,7 +245,7 @@ class Client:
             RecipientsRefused: the server refuses this one.
             NotSupported: an option needs what the server does not offer.
         """
-        return _run(self._conversation.rcpt(recipient, options))
+        return run(self._conversation.rcpt(recipient, options))
 
     def data(self, message: MessageSource) -> SendResult:
         """Say DATA, and send a message behind it (RFC 5321 section 4.1.1.4).
@@ -346,8 +260,8 @@ class Client:
         Raises:
             DataRefused: the server refuses DATA, or the message.
         """
-        _require_blocking(message)
-        return _run(self._conversation.data(message))
+        require_blocking(message)
+        return run(self._conversation.data(message))
 
     def bdat(self, data: bytes, *, is_last: bool = False) -> SendResult:
         """Say BDAT with a chunk of a message behind it (RFC 3030 section 2).
@@ -363,11 +277,11 @@ class Client:
             DataRefused: the server refuses the chunk, or the message.
             NotSupported: the server does not offer CHUNKING.
         """
-        return _run(self._conversation.bdat(data, is_last=is_last))
+        return run(self._conversation.bdat(data, is_last=is_last))
 
     def reset(self) -> Reply:
         """Say RSET: forget the transaction (RFC 5321 section 4.1.1.5)."""
-        return _run(self._conversation.reset())
+        return run(self._conversation.reset())
 
     def verify(self, text: str) -> Reply:
         """Say VRFY: is this a mailbox? (RFC 5321 section 4.1.1.6).
@@ -381,7 +295,7 @@ class Client:
         Raises:
             CommandRefused: the server says no.
         """
-        return _run(self._conversation.verify(text))
+        return run(self._conversation.verify(text))
 
     def expand(self, text: str) -> Reply:
         """Say EXPN: who is on this list? (RFC 5321 section 4.1.1.7).
@@ -395,7 +309,7 @@ class Client:
         Raises:
             CommandRefused: the server says no.
         """
-        return _run(self._conversation.expand(text))
+        return run(self._conversation.expand(text))
 
     def etrn(self, node: str) -> Reply:
         """Say ETRN: send me what you hold for a node (RFC 1985 section 5).
@@ -412,7 +326,7 @@ class Client:
             NotSupported: it does not offer ETRN.
             ValueError: there can be no such node.
         """
-        return _run(self._conversation.etrn(node))
+        return run(self._conversation.etrn(node))
 
     def noop(self, text: str = "") -> Reply:
         """Say NOOP: are you there? (RFC 5321 section 4.1.1.9).
@@ -423,7 +337,7 @@ class Client:
         Raises:
             CommandRefused: the server says no.
         """
-        return _run(self._conversation.noop(text))
+        return run(self._conversation.noop(text))
 
     def help(self, topic: str = "") -> Reply:
         """Say HELP (RFC 5321 section 4.1.1.8).
@@ -434,7 +348,7 @@ class Client:
         Raises:
             CommandRefused: the server says no.
         """
-        return _run(self._conversation.help(topic))
+        return run(self._conversation.help(topic))
 
     def xclient(self, attributes: XClient) -> Reply:
         """Say XCLIENT: speak for another client (Postfix); then EHLO again.
@@ -454,7 +368,7 @@ class Client:
             NotSupported: the server does not offer it, or not one of the attributes.
             ValueError: an attribute cannot have such a value.
         """
-        return _run(self._conversation.xclient(attributes))
+        return run(self._conversation.xclient(attributes))
 
     def xforward(self, attributes: XForward) -> Reply:
         """Say XFORWARD: where the next message came from, for logs (Postfix).
@@ -473,7 +387,7 @@ class Client:
             NotSupported: the server does not offer it, or not one of the attributes.
             ValueError: an attribute cannot have such a value.
         """
-        return _run(self._conversation.xforward(attributes))
+        return run(self._conversation.xforward(attributes))
 
     def execute(self, verb: str, argument: str = "") -> Reply:
         """Say any command, and return whatever it is answered with.
@@ -488,7 +402,7 @@ class Client:
         Raises:
             UnsafeOctets: the argument holds a control character.
         """
-        return _run(self._conversation.execute(verb, argument))
+        return run(self._conversation.execute(verb, argument))
 
     def send(
         self,
@@ -527,8 +441,8 @@ class Client:
         """
         # The usual one first: to ask for what a class can do takes a microsecond.
         if type(message) is not bytes:
-            _require_blocking(message)
-        return _run(
+            require_blocking(message)
+        return run(
             self._conversation.send(
                 message,
                 sender=sender,
@@ -566,8 +480,8 @@ class Client:
             SendError: as `send` and `connect` do.
             ValueError: an address or header field is malformed.
         """
-        _require_blocking(message)
-        return _run(
+        require_blocking(message)
+        return run(
             self._conversation.send_once(
                 message,
                 sender=sender,
@@ -608,19 +522,19 @@ class Client:
                 from the iterable is reported before, the rest is still in it.
             TypeError: there is something else in it.
         """
-        _require_blocking(envelopes)
+        require_blocking(envelopes)
         outcomes = self._conversation.send_many(
             envelopes, retry_not_sent=retry_not_sent, window=window
         )
         try:
             while True:
                 try:
-                    outcome = _run(anext(outcomes))
+                    outcome = run(anext(outcomes))
                 except StopAsyncIteration:
                     return
                 yield outcome
         finally:
-            _run(outcomes.aclose())
+            run(outcomes.aclose())
 
 
 class LMTPClient(Client):
@@ -634,12 +548,6 @@ class LMTPClient(Client):
     """
 
     _conversation_type = _LMTPConversation
-
-
-def _require_blocking(source: object) -> None:
-    """Refuse what only an event loop can read, before anything is said."""
-    if isinstance(source, AsyncIterable):
-        raise TypeError("a blocking client cannot read an async iterable")
 
 
 def send(  # noqa: PLR0913 - all but the first by keyword

@@ -9,12 +9,8 @@ from collections import deque
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from smtpx.client.blocking import (
-    BlockingRuntime,
-    Client,
-)
-from smtpx.client.blocking import _require_blocking as require_blocking
-from smtpx.client.blocking import _run as run
+from smtpx.client.blocking import Client
+from smtpx.client.blocking_runtime import BlockingRuntime, require_blocking, run
 from smtpx.client.conversation import Conversation
 from smtpx.client.options import DEFAULT_OPTIONS
 from smtpx.client.pool import Pool
