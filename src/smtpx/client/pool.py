@@ -13,9 +13,8 @@ answer was 421. What it was in doubt about ends as an error whose `delivery` is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Hashable, Iterable
+from collections.abc import Coroutine, Hashable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from smtpx.client.connection import abandon
@@ -23,6 +22,7 @@ from smtpx.client.conversation import Conversation
 from smtpx.client.options import parse_url
 from smtpx.client.outgoing import Rereader
 from smtpx.client.pool_options import PoolStatistics
+from smtpx.client.slots import NEVER, Destination, Meter, Slot
 from smtpx.client.stock import Stock, Ticket
 from smtpx.errors import (
     ConnectError,
@@ -37,23 +37,16 @@ from smtpx.errors import (
 )
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
-
     from smtpx.client.connection import AnyAuth
     from smtpx.client.link import Runtime
     from smtpx.client.message import MessageSource
-    from smtpx.client.options import ClientOptions, Target
+    from smtpx.client.options import ClientOptions
     from smtpx.client.pool_options import PoolOptions
-    from smtpx.net.channel import Channel
-    from smtpx.net.dns import Resolver
     from smtpx.wire.envelope import SendResult
 
-__all__ = ["Pool", "PoolFront", "Slot", "Waiter", "is_certainly_not_sent"]
+__all__ = ["Pool", "PoolFront", "Waiter", "is_certainly_not_sent"]
 
 _CLOSING: Final = 421
-_NEVER: Final = float("inf")
 
 # Under which number an error counts.
 _COUNTED_AS: Final = {
@@ -112,124 +105,6 @@ class PoolFront(Protocol):
     ) -> tuple[Any, Conversation]:
         """Make the client that users see, and return with it what is in it."""
         ...
-
-
-class _Meter:
-    """The runtime of one client of the pool: it takes note of each connection."""
-
-    def __init__(self, runtime: Runtime, on_open: Callable[[], None]) -> None:
-        self._runtime = runtime
-        self._on_open = on_open
-        self.opened_at = 0.0
-        self.messages = 0
-        self.look_after = runtime.look_after
-        self.clock = runtime.clock
-        self.lock: Callable[[], AbstractAsyncContextManager[None]] = runtime.lock
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        *,
-        timeout: float | None,
-        local_address: str | None,
-        addresses: Sequence[str] | None,
-    ) -> Channel:
-        return self._opened(
-            await self._runtime.connect_tcp(
-                host,
-                port,
-                timeout=timeout,
-                local_address=local_address,
-                addresses=addresses,
-            )
-        )
-
-    async def connect_unix(self, path: str, *, timeout: float | None) -> Channel:
-        return self._opened(await self._runtime.connect_unix(path, timeout=timeout))
-
-    def resolver(self) -> Resolver:
-        return self._runtime.resolver()
-
-    async def wrap_socket(self, sock: socket.socket) -> Channel:
-        return self._opened(await self._runtime.wrap_socket(sock))
-
-    def _opened(self, channel: Channel) -> Channel:
-        self.opened_at = self.clock()
-        self.messages = 0
-        self._on_open()
-        return channel
-
-
-class Slot:
-    """A place for a connection, and the client that has it.
-
-    Attributes:
-        key: the destination.
-        client: what users see.
-        conversation: what is in it.
-        idle_since: by the clock.
-    """
-
-    __slots__ = ("_meter", "_options", "client", "conversation", "idle_since", "key")
-
-    def __init__(
-        self,
-        key: Hashable,
-        client: Any,  # noqa: ANN401 - the front knows its type
-        conversation: Conversation,
-        meter: _Meter,
-        options: PoolOptions,
-    ) -> None:
-        self.key = key
-        self.client = client
-        self.conversation = conversation
-        self.idle_since = 0.0
-        self._meter = meter
-        self._options = options
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a connection, as far as is known here."""
-        return self.conversation.is_connected
-
-    @property
-    def is_used_up(self) -> bool:
-        """Whether the connection has had its share of time or messages."""
-        options, meter = self._options, self._meter
-        return (
-            options.max_messages is not None and meter.messages >= options.max_messages
-        ) or (
-            options.max_age is not None
-            and meter.clock() - meter.opened_at >= options.max_age
-        )
-
-    @property
-    def expires_at(self) -> float:
-        """When the connection is to be closed if nobody wants it, by the clock."""
-        options = self._options
-        idle = _NEVER if options.max_idle is None else options.max_idle
-        age = _NEVER if options.max_age is None else options.max_age
-        return min(self.idle_since + idle, self._meter.opened_at + age)
-
-    def count_message(self) -> None:
-        """Note that a message went over the connection."""
-        self._meter.messages += 1
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where messages go; equal if the connections are.
-
-    Attributes:
-        target: what the URL says.
-        url: it.
-        auth: for whoever is there.
-    """
-
-    target: Target
-    url: str = field(compare=False, repr=False)
-    auth: AnyAuth | None = field(default=None, compare=False, repr=False)
 
 
 class Pool:
@@ -474,7 +349,7 @@ class Pool:
                 return
             if not due:
                 try:
-                    await waiter.wait(None if due_at == _NEVER else due_at - now)
+                    await waiter.wait(None if due_at == NEVER else due_at - now)
                 except BaseException:
                     # An event loop ends: what is idle in the next one needs another.
                     self._reaper = None
@@ -543,7 +418,7 @@ class Pool:
 
     def _make_slot(self, key: Hashable) -> Slot:
         assert isinstance(key, Destination)  # noqa: S101 - what `ask` was given
-        meter = _Meter(self._runtime, lambda: self._count("opened"))
+        meter = Meter(self._runtime, lambda: self._count("opened"))
         client, conversation = self._front.make_client(
             meter, key.url, self._client_options, key.auth
         )
