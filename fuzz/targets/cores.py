@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fuzz.source import Source, pieces_of
 from smtpx.core import events
-from smtpx.core.client import Asked, ClientMachine
+from smtpx.core.client import ClientMachine
+from smtpx.core.client_base import Asked
 from smtpx.core.client_states import ClientState
 from smtpx.core.limits import Limits
 from smtpx.core.states import ServerState

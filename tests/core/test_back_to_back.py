@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from smtpx.core import events
-from smtpx.core.client import Asked, ClientMachine
+from smtpx.core.client import ClientMachine
+from smtpx.core.client_base import Asked
 from smtpx.core.client_states import ClientState
 from smtpx.core.limits import Limits
 from smtpx.core.states import ServerState

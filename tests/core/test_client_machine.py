@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from smtpx.core.client import Asked, ClientMachine
+from smtpx.core.client import ClientMachine
+from smtpx.core.client_base import Asked
 from smtpx.core.client_states import ClientState
 from smtpx.core.trace import WireLog
 from smtpx.errors import BadParameter, BadReply, UnsafeOctets

@@ -34,7 +34,7 @@ from smtpx.client.outgoing import Outcome, Outgoing
 from smtpx.client.plan import FLIGHT_COMMANDS, make_plan
 from smtpx.client.results import is_used_up, results_at_break
 from smtpx.client.verbs import require_private
-from smtpx.core.client import Asked
+from smtpx.core.client_base import Asked
 from smtpx.core.client_states import ClientState
 from smtpx.errors import (
     BadReply,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from smtpx.client.outgoing import SendWindow
     from smtpx.client.plan import Offered, Plan
     from smtpx.client.supply import Supply
-    from smtpx.core.client import Question
+    from smtpx.core.client_base import Question
     from smtpx.wire.replies import Reply
 
 __all__ = ["Bulk"]

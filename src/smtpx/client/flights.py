@@ -25,7 +25,7 @@ from smtpx.client.results import (
     sender_refused,
 )
 from smtpx.client.transaction import LEFT_OVER
-from smtpx.core.client import Asked
+from smtpx.core.client_base import Asked
 from smtpx.core.client_states import ClientState
 from smtpx.errors import DataRefused, OutOfStep, RecipientsRefused
 from smtpx.wire.commands import Bdat, Data, Mail, Rcpt, Rset
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from smtpx.client.outgoing import SendWindow
     from smtpx.client.plan import Plan
-    from smtpx.core.client import ClientMachine, Question
+    from smtpx.core.client import ClientMachine
+    from smtpx.core.client_base import Question
     from smtpx.wire.commands import Command
     from smtpx.wire.replies import Reply
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Final, Protocol
 
-from smtpx.core.client import Asked, ClientMachine
+from smtpx.core.client import ClientMachine
+from smtpx.core.client_base import Asked
 from smtpx.errors import (
     BadReply,
     ConnectionLost,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from smtpx.client.options import Timeouts
-    from smtpx.core.client import Question
+    from smtpx.core.client_base import Question
     from smtpx.net.channel import Channel
     from smtpx.net.dns import Resolver
     from smtpx.wire.commands import Command

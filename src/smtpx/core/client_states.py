@@ -3,7 +3,8 @@
 Three tables. `CLIENT_TRIGGERS` says what a reply means: which `ClientTrigger` it pulls,
 by the verb it answers and its first digit, which is conclusive (RFC 5321 section
 4.3.2). `CLIENT_TRANSITIONS` says where a trigger leads. `CLIENT_ALLOWED` says what may
-be sent. `smtpx.core.client` applies them, and the diagram is drawn from them.
+be sent. `smtpx.core.client_base` and `client` apply them, and the diagram is drawn from
+them.
 
 A client that pipelines sends commands before it knows the state they will find. It goes
 by the state in which all commands before them succeed; replies then say the true one.
