@@ -1,10 +1,11 @@
 """Many transactions under way on one connection: what is said, and what it came to.
 
-It does no I/O and reads no clock: `smtpx.client.bulk` moves the octets. A transaction
-is said in whole or in part, its replies come later, in order, and when the last one is
-there it is settled. So any number of them share a flight (RFC 2920 section 3.1, RFC
-3030 section 2), and a refusal is never paired with a neighbour: the machine knows what
-each reply answers, and here the first transaction that is not settled gets it.
+It does no I/O and reads no clock: `smtpx.client.bulk_dialogue` moves the octets. A
+transaction is said in whole or in part, its replies come later, in order, and when the
+last one is there it is settled. So any number of them share a flight (RFC 2920 section
+3.1, RFC 3030 section 2), and a refusal is never paired with a neighbour: the machine
+knows what each reply answers, and here the first transaction that is not settled gets
+it.
 
 While the outcome of a transaction is unknown, RSET goes before the next MAIL: a chunk
 that is refused leaves the state at the server open (RFC 3030 section 2).
