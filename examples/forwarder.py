@@ -88,6 +88,11 @@ class Forwarder:
             if error.reply is None or error.is_temporary:
                 raise smtpx.Refuse(451, "4.4.0", "cannot be forwarded now") from error
             raise smtpx.Refuse(550, "5.0.0", "refused where it goes") from error
+        if result.refused:  # by LMTP, for some: the others may get it twice
+            refusals = [one.reply for one in result.refused]
+            if all(one is not None and one.is_permanent for one in refusals):
+                raise smtpx.Refuse(550, "5.0.0", "refused where some of it goes")
+            raise smtpx.Refuse(451, "4.4.0", "cannot be forwarded to all now")
         return smtpx.Reply(250, "2.0.0", f"forwarded as {result.queue_id}")
 
 

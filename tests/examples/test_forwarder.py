@@ -15,14 +15,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 import smtpx
 from smtpx.testing.dns import DNSServer
+from smtpx.testing.mail_server import MailServer, MailServerOptions
 from smtpx.testing.threads import run_in_thread
 from tests.examples.programs import run, running, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from smtpx.testing.mail_server import MailServer
 
 KEY = ed25519.Ed25519PrivateKey.generate()
 ZONE = {
@@ -121,6 +120,20 @@ def test_what_is_refused(
             assert caught.value.smtp_code == ours
             mail_server.reset()
     mail_server.inbox.assert_not_sent()
+
+
+@pytest.mark.parametrize(("code", "ours"), [(550, 550), (451, 451)])
+def test_what_a_relay_takes_for_some_is_not_acknowledged(
+    arguments: tuple[object, ...], code: int, ours: int
+) -> None:
+    """By LMTP each has a reply of its own, to the end of the message."""
+    with MailServer(MailServerOptions(lmtp=True)) as relay:
+        relay.refuse("data", code, matching="b@b.example")
+        words = (*arguments[:-1], relay.url)
+        with running(*words, environment=ENVIRONMENT) as address:
+            with pytest.raises(smtpx.DataRefused) as caught:
+                send(address, MESSAGE, "bob@example.org")
+            assert caught.value.smtp_code == ours
 
 
 def test_without_a_secret(arguments: tuple[object, ...]) -> None:
