@@ -113,10 +113,14 @@ class InputBuffer:
             self._keep_partial(limit)
             return None
         behind = end + 2
-        if behind == len(data):
+        if behind < len(data):
+            self._start = behind
+        elif self._segments:
             self._next_segments()
         else:
-            self._start = behind
+            # A client that waits for each reply: a line a segment.
+            self.head = b""
+            self._start = 0
         if behind - start > limit or self._opening is not None:
             opening = self._opening or data[start : min(end, start + _OPENING_OCTETS)]
             self._opening = None

@@ -34,7 +34,7 @@ from smtpx.core.events import (
     VrfyReceived,
 )
 from smtpx.core.server_base import AGAIN, READS_OCTETS, Stepped, require_negative
-from smtpx.core.server_gateway import ServerGateway
+from smtpx.core.server_gateway import NOTHING_TOLD, ServerGateway
 from smtpx.core.states import (
     SERVER_ALLOWED,
     USER_VERB,
@@ -101,10 +101,6 @@ _START: Final = ServerState.START
 _MAIL_ACCEPTED: Final = ServerTrigger.MAIL_ACCEPTED
 _RCPT_ACCEPTED: Final = ServerTrigger.RCPT_ACCEPTED
 _HELLO: Final = ServerTrigger.HELLO
-
-# What an answer is about, until there is something to answer.
-_NO_HELLO: Final = Helo("unknown")
-_NO_MAIL: Final = Mail(None)
 
 _NOOP_ANSWERED: Final = CommandAnswered("NOOP")
 _RSET_ANSWERED: Final = CommandAnswered("RSET")
@@ -179,6 +175,14 @@ class ServerMachine(ServerGateway):
         "_transactions",
     )
 
+    # What an answer is about, while one is awaited.
+    _default: Reply
+    _hello: Helo | Ehlo | Lhlo
+    _mail: Mail
+    _recipient: Recipient
+    # Of the transaction; set where one begins.
+    _has_refused_recipient: bool
+
     def __init__(
         self,
         config: ServerConfig,
@@ -188,31 +192,33 @@ class ServerMachine(ServerGateway):
         trace: WireLog | None = None,
         now: datetime | None = None,
     ) -> None:
-        # To the minute, so that sessions share what is made for them.
-        self._now = now and now.replace(second=0, microsecond=0)
+        # To the minute, so that sessions share what is made for them. One that is whole
+        # stays the same object, which knows its hash: to take it of another is 3 us.
+        if now is not None and (now.second or now.microsecond):
+            now = now.replace(second=0, microsecond=0)
+        self._now = now
         # Of accepted recipients; only kept if there is a limit, which bounds it.
         self._domains: set[str] = set()
         # No line up to the first is over any limit, its CRLF counted in.
         self._short_line, self._line_limit = config.line_limits
         self._command_count = 0
         self._transactions = 0
+        self._auth_failures = 0
+        self._statuses = []
         super().__init__(config, is_tls=is_tls, is_local=is_local, trace=trace)
         self._pending = self._answer_connected
 
     def _begin(self, *, is_tls: bool) -> None:
+        # For all floors at once: a call for each costs more than what it does.
         super()._begin(is_tls=is_tls)
+        self._exchange = self._xclient = None
+        self._forwarded = NOTHING_TOLD
         config = self._config
         # Whether some commands may have to wait for TLS or AUTH.
         self._is_gated = config.requires_tls or config.requires_auth
         self._grammar = config.grammar(
             is_tls=is_tls, is_local=self.is_local, now=self._now
         )
-        # What an answer is about, while one is awaited.
-        self._default = replies.OK
-        self._hello: Helo | Ehlo | Lhlo = _NO_HELLO
-        self._mail = _NO_MAIL
-        self._recipient: Recipient | None = None
-        self._has_refused_recipient = False
 
     def restart(self, config: ServerConfig, *, is_local: bool) -> None:
         """Grant XCLIENT; see ``ServerGateway.restart``."""
@@ -410,22 +416,21 @@ class ServerMachine(ServerGateway):
         self._move(_HELLO)
         if self.envelope is not None:
             self._end_transaction()
-        self._forget_forwarded()
+        self._forwarded = NOTHING_TOLD
         self.hello_name = command.name
         self.is_extended = not isinstance(command, Helo)
         text = f"greets {command.name}" if reply is None else reply.text
-        if not self.is_extended:
-            self._send(config.helo_reply(text))
-            return
-        self._send(
-            config.ehlo_reply(
+        if self.is_extended:
+            granted = config.ehlo_reply(
                 text,
                 is_tls=self.is_tls,
                 is_local=self.is_local,
                 is_authenticated=self.identity is not None,
                 now=self._now,
             )
-        )
+        else:
+            granted = config.helo_reply(text)
+        self._out.append(granted.encode())
 
     # -------------------------------------------------------------- MAIL and RCPT
 
@@ -481,7 +486,7 @@ class ServerMachine(ServerGateway):
 
     def _answer_rcpt(self, reply: Reply | None) -> None:
         recipient = self._recipient
-        if self._grant(reply, replies.RECIPIENT_OK) and recipient is not None:
+        if self._grant(reply, replies.RECIPIENT_OK):
             if self._limits.max_recipient_domains is not None:
                 self._count_domain(recipient.mailbox.domain)
             (self.envelope or self._open_envelope()).recipients.append(recipient)
@@ -498,13 +503,13 @@ class ServerMachine(ServerGateway):
     def _on_rset(self, _command: Rset) -> Stepped:
         self._abort_message("RSET before the end of the message")
         self._end_transaction()
-        self._forget_forwarded()
+        self._forwarded = NOTHING_TOLD
         self._send(replies.OK)
         self._queue.append(_RSET_ANSWERED)
         return AGAIN
 
     def _on_quit(self, _command: Quit) -> Stepped:
-        self._send(replies.GOODBYE)
+        self._out.append(replies.GOODBYE.encode())
         self._end("QUIT", is_clean=self.envelope is None)
         return AGAIN
 

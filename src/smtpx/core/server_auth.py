@@ -24,9 +24,6 @@ from smtpx.wire.replies import Reply
 if TYPE_CHECKING:
     from typing import Final
 
-    from smtpx.core.config import ServerConfig
-    from smtpx.core.trace import WireLog
-
 __all__ = ["ServerAuth"]
 
 _TLS_TWICE: Final = Reply(503, "5.5.1", "already under TLS")
@@ -42,22 +39,11 @@ class ServerAuth(ServerMessage):
 
     __slots__ = ("_auth_failures", "_exchange", "_unproved")
 
-    def __init__(
-        self,
-        config: ServerConfig,
-        *,
-        is_tls: bool = False,
-        is_local: bool = False,
-        trace: WireLog | None = None,
-    ) -> None:
-        super().__init__(config, is_tls=is_tls, is_local=is_local, trace=trace)
-        # A client must not get new attempts by starting TLS.
-        self._auth_failures = 0
-
-    def _begin(self, *, is_tls: bool) -> None:
-        super()._begin(is_tls=is_tls)
-        self._exchange: SaslExchange | None = None
-        self._unproved: Identity | None = None
+    # A client must not get new attempts by starting TLS.
+    _auth_failures: int
+    _exchange: SaslExchange | None
+    # Who the exchange says it is; set where one begins.
+    _unproved: Identity | None
 
     # ------------------------------------------------------------------ STARTTLS
 
@@ -141,6 +127,7 @@ class ServerAuth(ServerMessage):
             return replies.MECHANISM_NEEDS_TLS
         self._move(ServerTrigger.AUTH_STARTED)
         self._exchange = exchange = SaslExchange(mechanism())
+        self._unproved = None
         self._take_turn(exchange.start(command.initial_response))
         return AGAIN
 

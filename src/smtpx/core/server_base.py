@@ -65,8 +65,8 @@ _MAIL_FLOOD: Final = EnhancedCode(4, 7, 28)
 
 _CONTENT: Final = frozenset({ServerState.DATA, ServerState.CHUNK})
 
-# Where nothing can happen before octets arrive. (Elsewhere there may be a step to take
-# without them, as at the end of a BDAT chunk.)
+# Where nothing happens before octets arrive, if they ever do. (Elsewhere there may be
+# a step to take without them, as at the end of a BDAT chunk.)
 READS_OCTETS: Final = frozenset(
     {
         ServerState.REJECTED,
@@ -77,6 +77,7 @@ READS_OCTETS: Final = frozenset(
         ServerState.RCPT,
         ServerState.DATA,
         ServerState.BDAT,
+        ServerState.CLOSED,
     }
 )
 
@@ -90,7 +91,12 @@ _CLIENT_CONNECTED: Final = ClientConnected()
 
 
 class ServerBase:
-    """Input, output and state of one session; see ``ServerMachine``."""
+    """Input, output and state of one session; see ``ServerMachine``.
+
+    Only what may be read before anything else has set it is set at the beginning, here
+    and on the floors above: where each message has a connection of its own, each
+    attribute counts.
+    """
 
     __slots__ = (
         "_buffer",
@@ -117,6 +123,9 @@ class ServerBase:
         "state",
     )
 
+    # Of a refused BDAT.
+    _skip_replies: list[Reply]
+
     def __init__(
         self,
         config: ServerConfig,
@@ -137,7 +146,6 @@ class ServerBase:
         # Counts abuse; unlike what the client said of itself it outlives STARTTLS.
         self._errors = 0
         self._skip = 0
-        self._skip_replies: list[Reply] = []
         self._is_body_open = False
         self.ended_transactions = 0
         self.is_local = is_local
@@ -182,8 +190,14 @@ class ServerBase:
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the client, in pieces of any size."""
-        if self.state is not _CLOSED:
-            self._buffer.append(data)
+        if self.state is _CLOSED:
+            return
+        buffer = self._buffer
+        if buffer.head:
+            buffer.append(data)
+        else:
+            # What `append` does, without a call: most segments find all answered.
+            buffer.head = data
 
     def receive_eof(self) -> None:
         """Take note that the client sends no more. What it sent is still answered."""

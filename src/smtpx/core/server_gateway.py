@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from smtpx.core.config import ServerConfig
     from smtpx.wire.forwarded import XClient, XForward
 
-__all__ = ["ServerGateway"]
+__all__ = ["NOTHING_TOLD", "ServerGateway"]
 
 # Looked up once: in its class a member takes four times as long (CPython 3.11).
 _GREETED: Final = ServerTrigger.GREETED
 
-_NOTHING_TOLD: Final[tuple[int, XForward | None]] = (0, None)
+#: What XFORWARD told of no transaction yet.
+NOTHING_TOLD: Final[tuple[int, XForward | None]] = (0, None)
 
 
 class ServerGateway(ServerAuth):
@@ -43,11 +44,11 @@ class ServerGateway(ServerAuth):
 
     __slots__ = ("_forwarded", "_xclient", "_xforward")
 
-    def _begin(self, *, is_tls: bool) -> None:
-        super()._begin(is_tls=is_tls)
-        self._xclient: XClient | None = None
-        self._xforward: XForward = NOTHING_FORWARDED
-        self._forget_forwarded()
+    # What is told, while the answer is awaited.
+    _xclient: XClient | None
+    _xforward: XForward
+    # It is marked with its transaction, so that the end of one costs nothing.
+    _forwarded: tuple[int, XForward | None]
 
     # ------------------------------------------------------------------ greeting
 
@@ -62,7 +63,8 @@ class ServerGateway(ServerAuth):
                 self._move(ServerTrigger.REJECT)
             return
         config = self._config
-        self._send(config.greeting if reply is None else config.greet(reply.text))
+        greeting = config.greeting if reply is None else config.greet(reply.text)
+        self._out.append(greeting.encode())
         self._move(_GREETED)
 
     # ------------------------------------------------------------------- XCLIENT
@@ -120,10 +122,6 @@ class ServerGateway(ServerAuth):
         """
         transaction, forwarded = self._forwarded
         return forwarded if transaction == self.ended_transactions else None
-
-    def _forget_forwarded(self) -> None:
-        # It is marked with its transaction, so that the end of one costs nothing.
-        self._forwarded = _NOTHING_TOLD
 
     def _on_xforward(self, command: XForward) -> Event:
         self._xforward = command

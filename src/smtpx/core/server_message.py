@@ -47,10 +47,6 @@ _BY_DATA: Final = DataRequested(is_bdat=False)
 _BY_BDAT: Final = DataRequested(is_bdat=True)
 _COMPLETE: Final = MessageComplete()
 
-# Until there is one to read.
-_NO_MESSAGE: Final = DotDecoder()
-_NO_CHUNK: Final = Bdat(0, is_last=False)
-
 _NEEDS_BDAT: Final = Reply(503, "5.5.1", "a BINARYMIME message is sent with BDAT")
 
 
@@ -68,16 +64,16 @@ class ServerMessage(ServerBase):
         "_statuses",
     )
 
-    def _begin(self, *, is_tls: bool) -> None:
-        super()._begin(is_tls=is_tls)
-        self._decoder = _NO_MESSAGE
-        self._content_octets = 0
-        self._line_octets = 0
-        self._failure: Reply | None = None
-        self._chunk = _NO_CHUNK
-        self._chunk_left = 0
-        self._statuses: list[Reply | None] = []
-        self._next_status = 0
+    # Of the message or chunk that is read; set where it begins.
+    _decoder: DotDecoder
+    _content_octets: int
+    _line_octets: int
+    _failure: Reply | None
+    _chunk: Bdat
+    _chunk_left: int
+    _next_status: int
+    # Empty but for a message by LMTP.
+    _statuses: list[Reply | None]
 
     def set_status(self, index: int, reply: Reply) -> None:
         """Say what became of the message for one recipient (RFC 2033 section 4.2).
