@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import weakref
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -17,8 +17,11 @@ from smtpx.errors import MessageAborted, Refuse
 from smtpx.sasl.mechanism import Identity
 from smtpx.server.body import Body
 from smtpx.server.ends import describe_connection, tls_info
+from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions, ServerTimeouts
+from smtpx.server.post import Post
 from smtpx.server.session import ConnectionInfo, Session, Statuses
+from smtpx.server.sockets import Listener
 from smtpx.server.work import Closed, Deliver, Reset, overridden_by
 from smtpx.wire.address import Mailbox
 from smtpx.wire.envelope import Envelope, Recipient
@@ -262,6 +265,17 @@ def test_ids_of_two_processes_differ() -> None:
         [sys.executable, "-c", FORK], check=True, capture_output=True, text=True
     ).stdout.split()
     assert len(set(said)) == len(said) == 2
+
+
+def test_sessions_of_a_minute_get_the_same_one() -> None:
+    post = Post(Server(Session), Listener("127.0.0.1:0"))
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    minute = post.minute_of(noon + timedelta(seconds=1))
+    assert minute == noon
+    assert post.minute_of(noon + timedelta(seconds=59.9)) is minute
+    assert post.minute_of(noon + timedelta(seconds=60)) == noon + timedelta(minutes=1)
+    # The clock was set back.
+    assert post.minute_of(noon) == noon
 
 
 def test_no_tls() -> None:

@@ -285,7 +285,8 @@ class Connection(Pump):
 
     def _restart(self, _event: XClientReceived, refusal: Reply | None) -> None:
         machine, info = self._machine, self.info
-        machine.restart(self._config_now(), is_local=is_private(info))
+        config = self._host.settings_for(type(self._session), info)
+        machine.restart(config, is_local=is_private(info))
         self._ended_transactions = machine.ended_transactions
         info.hello_name, info.is_extended = machine.hello_name, machine.is_extended
         info.identity, info.envelope = machine.identity, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from smtpx.net.channel import format_address
@@ -25,6 +26,9 @@ _ID_OCTETS: Final = 6
 # How many are drawn at once: a call of the system for each would take longer than all
 # else that is written down here.
 _IDS_DRAWN: Final = 256
+
+# Most clients come again and again. What is kept of each is some 200 octets.
+_REMEMBERED: Final = 1_024
 
 _ids: list[str] = []
 # Two processes that go on from one draw would give the same ids.
@@ -61,21 +65,23 @@ def describe_connection(
         is_lmtp: whether it speaks LMTP.
         close: ends the session.
     """
-    peer_host = _host_of(peer)
+    peer_host: str | None
+    if isinstance(peer, tuple):
+        shown, peer_host, is_local = _read_host(peer[0])
+        peer = f"{shown}:{peer[1]}"
+    else:
+        # Where the kernel knows no address, as of a client that is gone, nobody is.
+        peer_host, is_local = None, isinstance(peer, str | bytes)
+        peer = format_address(peer)
     return ConnectionInfo(
         id=_new_id(),
         hostname=hostname,
-        peer=format_address(peer),
+        peer=peer,
         peer_host=peer_host,
         local=local,
         started_at=datetime.now(UTC),
         is_lmtp=is_lmtp,
-        # Where the kernel knows no address, as of a client that is gone, nobody is.
-        is_local=(
-            isinstance(peer, str | bytes)
-            if peer_host is None
-            else _is_loopback(peer_host)
-        ),
+        is_local=is_local,
         close=close,
     )
 
@@ -88,17 +94,16 @@ def tls_info(transport: asyncio.BaseTransport) -> TLSInfo | None:
     return TLSInfo.of(connection)
 
 
-def _host_of(peer: object) -> str | None:
-    """Return the IP address of a client as text, None on a unix socket.
+@lru_cache(maxsize=_REMEMBERED)
+def _read_host(address: str) -> tuple[str, str, bool]:
+    """Read the address of a client, without its port.
 
-    An IPv4 client of a dual-stack socket is an IPv4 client to every rule, and the zone
-    of a link-local address is no part of it: ``fe80::1%eth0``.
+    Returns:
+        The address as it stands before a port; the IP address as text; and whether it
+        is on loopback. An IPv4 client of a dual-stack socket is an IPv4 client to every
+        rule, and the zone of a link-local address is no part of it: ``fe80::1%eth0``.
     """
-    if not isinstance(peer, tuple):
-        return None
-    return str(peer[0]).removeprefix("::ffff:").partition("%")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    # RFC 1122 section 3.2.1.3: all of 127/8. No parser: this runs at each connection.
-    return host == "::1" or host.startswith("127.")
+    host = address.removeprefix("::ffff:").partition("%")[0]
+    # RFC 1122 section 3.2.1.3: all of 127/8.
+    is_loopback = host == "::1" or host.startswith("127.")
+    return f"[{address}]" if ":" in address else address, host, is_loopback

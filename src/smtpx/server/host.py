@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
+    from datetime import datetime
 
     from smtpx.core.config import ServerConfig
     from smtpx.server.guards import Guarded
@@ -61,6 +62,14 @@ class Host(Protocol):
         self, session: type[Session], info: ConnectionInfo
     ) -> ServerConfig:
         """Return these settings as they are for a client."""
+        ...
+
+    def work_of(self, session: type[Session]) -> frozenset[type]:
+        """Return the kinds of work for which such sessions need a coroutine."""
+        ...
+
+    def minute_of(self, moment: datetime) -> datetime:
+        """Return the minute of a moment."""
         ...
 
     def opened(self, connection: Guest) -> Reply | None:

@@ -259,9 +259,9 @@ class Server:
         Args:
             connection: that was just made.
         """
-        self._connections.add(connection)
-        if self._all_gone is not None:
+        if not self._connections and self._all_gone is not None:
             self._all_gone.clear()
+        self._connections.add(connection)
         # A proxy is known by the clients that it speaks for.
         host = None if connection.awaits_header else connection.info.peer_host
         refusal = self._counts.open(connection, host)

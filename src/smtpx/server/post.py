@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from smtpx.core.config import ServerConfig
 from smtpx.errors import BadProxyHeader
@@ -22,7 +23,7 @@ from smtpx.server.proxied import Gateways, read_proxy_header
 from smtpx.server.questions import can_answer
 from smtpx.server.sockets import BoundSocket, Listener, bind_listener
 from smtpx.server.watchdog import Rounds
-from smtpx.server.work import extensions_of
+from smtpx.server.work import extensions_of, overridden_by
 
 if TYPE_CHECKING:
     import socket
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Owner", "Post"]
 
 logger = logging.getLogger("smtpx.server")
+
+_MINUTE: Final = timedelta(minutes=1)
 
 
 class Owner(Protocol):
@@ -104,6 +107,8 @@ class Post:
         self._bound: list[BoundSocket] = []
         self._acceptors: list[Acceptor] = []
         self._configs: dict[type[Session], ServerConfig] = {}
+        self._work: dict[type[Session], frozenset[type]] = {}
+        self._minute = self._next_minute = datetime.min.replace(tzinfo=UTC)
         self._is_same_for_all = not (
             options.xclient_networks
             or options.xforward_networks
@@ -180,7 +185,7 @@ class Post:
             session: the class of its session.
             info: facts about it.
         """
-        config = self.config_for(session)
+        config = self._configs.get(session) or self.config_for(session)
         if self._is_same_for_all:
             return config
         config = config.for_gateway(self.gateways.verbs_of(info))
@@ -197,6 +202,32 @@ class Post:
             config = self._configs[session] = self._make_config(session)
         return config
 
+    def work_of(self, session: type[Session]) -> frozenset[type]:
+        """Return the kinds of work for which sessions of a class need a coroutine.
+
+        Args:
+            session: the class.
+        """
+        work = self._work.get(session)
+        if work is None:
+            work = self._work[session] = overridden_by(session)
+        return work
+
+    def minute_of(self, moment: datetime) -> datetime:
+        """Return the minute of a moment.
+
+        It is the same object for all that begin in it: what a machine keeps for a
+        minute is found by its hash, and the hash of a time, which takes 3 us to make,
+        is kept in the object.
+
+        Args:
+            moment: in UTC.
+        """
+        if not self._minute <= moment < self._next_minute:
+            self._minute = moment.replace(second=0, microsecond=0)
+            self._next_minute = self._minute + _MINUTE
+        return self._minute
+
     def ended(self, connection: Guest) -> None:
         """Count a connection no more.
 
@@ -204,7 +235,9 @@ class Post:
             connection: whose session has ended.
         """
         self._owner.ended(connection)
-        tell_ended(self.options.guards, connection.info)
+        guards = self.options.guards
+        if guards:
+            tell_ended(guards, connection.info)
 
     def guarded(self, info: ConnectionInfo) -> Guarded:
         """Return what guards change for a client.
@@ -270,7 +303,7 @@ class Post:
         loop: asyncio.AbstractEventLoop,
         connection: Connection,
         sock: socket.socket,
-        opening: Coroutine[Any, Any, object],
+        opening: Coroutine[asyncio.Future[object] | None, None, object],
         _: object = None,
     ) -> None:
         """Let the loop make a transport, without a task, which costs more than that.
@@ -282,17 +315,18 @@ class Post:
         try:
             awaited = opening.send(None)
         except StopIteration:
-            self._opened(connection, sock, None)
+            if not connection.is_made:
+                self._opened(connection, sock, None)
         except Exception as error:
             self._opened(connection, sock, error)
         else:
             go_on = functools.partial(
                 self._open_by_hand, loop, connection, sock, opening
             )
-            if asyncio.isfuture(awaited):
-                awaited.add_done_callback(go_on)
-            else:
+            if awaited is None:
                 loop.call_soon(go_on)
+            else:
+                awaited.add_done_callback(go_on)
 
     def _open_in_task(
         self,

@@ -41,6 +41,9 @@ class Gateways:
     Args:
         options: of the server.
 
+    Attributes:
+        has_proxies: whether there may be any proxy.
+
     >>> from smtpx import ServerOptions
     >>> gateways = Gateways(ServerOptions(xclient_networks=("192.0.2.0/24",)))
     >>> gateways.verbs("192.0.2.1", is_unix=False)
@@ -49,6 +52,7 @@ class Gateways:
 
     def __init__(self, options: ServerOptions) -> None:
         self._proxies = TrustedNetworks(options.proxy_networks)
+        self.has_proxies = bool(options.proxy_networks)
         self._by_verb = {
             verb: TrustedNetworks(networks)
             for verb, networks in (

@@ -71,8 +71,10 @@ class Pump(PumpHooks):
             is_lmtp=self._options.lmtp,
             close=self.close,
         )
-        self.awaits_header = self._host.gateways.is_proxy(self.info)
-        self._refusal = self._host.opened(self)
+        host = self._host
+        if host.gateways.has_proxies:
+            self.awaits_header = host.gateways.is_proxy(self.info)
+        self._refusal = host.opened(self)
         return self._refusal is None
 
     def spoken_for(self, header: ProxyHeader) -> bool:
@@ -109,7 +111,8 @@ class Pump(PumpHooks):
         self.is_made = True
         self._started = self._last_activity = self._last_octets = self._loop.time()
         info = self.info
-        info.tls = tls_info(transport)
+        if self._options.implicit_tls:
+            info.tls = tls_info(transport)
         refusal = self._refusal
         if not self._open_session():
             refusal = LOCAL_TROUBLE
@@ -117,12 +120,13 @@ class Pump(PumpHooks):
         trace = None if write is None else WireLog(_writer(write, info.id))
         if trace is not None and info.proxy is not None:
             trace.note(f"PROXY header, version {info.proxy.version}: {info.peer}")
+        host = self._host
         self._machine = self._MACHINE(
-            self._config_now(),
+            host.settings_for(type(self._session), info),
             is_tls=info.tls is not None,
-            is_local=is_private(info),
+            is_local=info.is_local or is_private(info),
             trace=trace,
-            now=info.started_at,
+            now=host.minute_of(info.started_at),
         )
         info.follow(self._machine)
         self._watchdog.start(self._started)
@@ -173,7 +177,10 @@ class Pump(PumpHooks):
         if self._is_delivering:
             self._feed_body()
         elif not self._is_pumping:
-            self._advance()
+            # Nothing can be sent any more.
+            work = self._handle_ready()
+            if work is not None:
+                self._start_pump(work)
 
     def pause_writing(self) -> None:
         """Answer no more until the client reads."""
@@ -284,7 +291,7 @@ class Pump(PumpHooks):
     def _handle_ready(self) -> Work | None:
         """Handle events until one needs a hook: that one is returned."""
         machine = self._machine
-        overridden = self._overridden
+        overridden, handlers = self._overridden, self._HANDLERS
         budget = EVENT_BUDGET
         while not self._is_write_paused or self._is_lost:
             if machine.ended_transactions != self._ended_transactions:
@@ -299,9 +306,10 @@ class Pump(PumpHooks):
                 if self._body is None and not self._is_lost:
                     break
                 return self._work_without_event()
-            if type(event) in overridden:
+            kind = type(event)
+            if kind in overridden:
                 return event
-            work = self._HANDLERS[type(event)](self, event)
+            work = handlers[kind](self, event)
             if work is not None:
                 return work
             budget -= 1

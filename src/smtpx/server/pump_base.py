@@ -23,13 +23,12 @@ from smtpx.core.server import ServerMachine
 from smtpx.core.states import ServerState
 from smtpx.server.guards import UNGUARDED
 from smtpx.server.session import Session
-from smtpx.server.work import Work, overridden_by
+from smtpx.server.work import Work
 from smtpx.wire.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from smtpx.core.config import ServerConfig
     from smtpx.server.body import Body
     from smtpx.server.host import Host
     from smtpx.server.session import ConnectionInfo
@@ -160,12 +159,13 @@ class PumpBase(asyncio.Protocol):
 
     def _flush(self) -> None:
         """Send what is to be sent; after the last reply, close."""
-        data = self._machine.data_to_send()
+        machine = self._machine
+        data = machine.data_to_send()
         if data and not self._is_lost:
             self._last_activity = self._loop.time()
             self._transport.write(data)
         if (
-            self._machine.state is _CLOSED
+            machine.state is _CLOSED
             and self._linger_until is None
             and not self._is_delivering
         ):
@@ -283,22 +283,18 @@ class PumpBase(asyncio.Protocol):
     def _log_auth_refused(self, event: AuthRefused) -> None:
         logger.debug("%s: %s: AUTH %s", self.info.id, event.reply, event.mechanism)
 
-    def _config_now(self) -> ServerConfig:
-        """Return the settings for this session and its client."""
-        return self._host.settings_for(type(self._session), self.info)
-
     def _open_session(self) -> bool:
         """Make a session object; without one the client has to be turned away."""
-        is_made = True
+        host, is_made = self._host, True
         try:
-            session = self._host.session_factory(self.info)
-            overridden = overridden_by(type(session))
+            session = host.session_factory(self.info)
+            overridden = host.work_of(type(session))
         except Exception as error:
             self._report("no session could be made", error)
             session, is_made = Session(self.info), False
-            overridden = overridden_by(Session)
+            overridden = host.work_of(Session)
         # For this client: a gateway may have told who it is.
-        self._guarded = guarded = self._host.guarded(self.info)
+        self._guarded = guarded = host.guarded(self.info)
         self._calls = guarded.calls
         self._session = session
         self._overridden = overridden | guarded.kinds if guarded.kinds else overridden
