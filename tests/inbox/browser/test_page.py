@@ -162,9 +162,21 @@ def test_deleting_all_asks_first(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("three")
+def test_what_is_still_loaded_of_a_deleted_message_is_given_up(page: Page) -> None:
+    page.route("**/removed", lambda _: None)  # never answered
+    page.get_by_role("option").first.click()
+    expect(page.frame_locator("iframe").locator("p")).to_have_text("html of third")
+    with page.expect_event("requestfailed") as failed:
+        page.keyboard.press("#")
+    assert failed.value.url.endswith("/removed")
+    expect(page.locator(".row")).to_have_count(2)
+
+
+@pytest.mark.usefixtures("three")
 def test_what_is_deleted_elsewhere_goes(page: Page, inbox: DevInbox) -> None:
     page.get_by_role("option").first.click()
-    expect(page.locator("#view h1")).to_have_text("third")
+    expect(page.frame_locator("iframe").locator("p")).to_have_text("html of third")
+    expect(page.locator(".left-out")).not_to_be_empty()
     id_ = page.url.partition("#/")[2].partition("/")[0]
     page.request.delete(f"{inbox.web_urls[0]}api/v1/message/{id_}")
     expect(page.locator("#view")).to_contain_text("cannot be shown")

@@ -4,8 +4,8 @@ const BASE = "/api/v1";
 
 export class APIError extends Error {}
 
-async function call(method, path, body) {
-  const options = { method };
+async function call(method, path, body, signal) {
+  const options = { method, signal };
   if (body !== undefined) {
     options.headers = { "Content-Type": "application/json" };
     options.body = JSON.stringify(body);
@@ -30,8 +30,8 @@ const one = (id, rest = "") => `/message/${encodeURIComponent(id)}${rest}`;
 
 export const info = () => json("GET", "/info");
 export const message = (id) => json("GET", one(id));
-export const more = (id, what) => json("GET", one(id, `/${what}`));
-export const raw = async (id) => (await call("GET", one(id, "/raw?inline"))).text();
+export const more = (id, what, signal) => json("GET", one(id, `/${what}`), undefined, signal);
+export const raw = async (id, signal) => (await call("GET", one(id, "/raw?inline"), undefined, signal)).text();
 export const release = (id, order) => json("POST", one(id, "/release"), order);
 export const markRead = (ids, read) => json("PUT", "/messages", { ids, read });
 export const removeAll = (order) => json("DELETE", "/messages", order);

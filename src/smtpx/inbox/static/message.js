@@ -16,6 +16,14 @@ export class MessageView {
     this.actions = actions;
     this.message = null;
     this.wanted = 0;
+    this.loading = new AbortController();
+  }
+
+  /** Give up what is asked for on behalf of a tab: it would be late, or of nothing. */
+  #leave() {
+    this.loading.abort();
+    this.loading = new AbortController();
+    return this.loading.signal;
   }
 
   async show(id, tab) {
@@ -38,6 +46,7 @@ export class MessageView {
 
   clear(...content) {
     this.wanted += 1;
+    this.#leave();
     this.message = null;
     this.element.replaceChildren(...content);
   }
@@ -158,10 +167,16 @@ export class MessageView {
     this.panel.className = `panel panel-${tab.name}`;
     const place = h("div", { class: "panel-content" });
     this.panel.replaceChildren(place);
-    // A tab that is slow fills its own place, which may have gone by then.
-    Promise.resolve(tab.fill(place, this.message)).catch((error) => {
-      place.replaceChildren(h("p", { class: "quiet" }, error.message));
+    const signal = this.#leave();
+    Promise.resolve(tab.fill(place, this.message, signal)).catch((error) => {
+      if (!signal.aborted) place.replaceChildren(h("p", { class: "quiet" }, error.message));
     });
+  }
+
+  #again() {
+    const { name } = this.opened;
+    this.opened = null;
+    this.open(name);
   }
 
   nth(number) {
@@ -187,10 +202,13 @@ export class MessageView {
   async remove() {
     const { id, subject } = this.message;
     this.removing = id;
+    // Before, so that none of it meets a message that is gone.
+    this.#leave();
     try {
       await api.remove(id);
     } catch (error) {
       toast(error.message, "error");
+      if (this.message?.id === id) this.#again();
       return;
     }
     toast(`Deleted \u201c${visible(subject).slice(0, 60) || "(no subject)"}\u201d`);

@@ -16,7 +16,7 @@ const SANDBOX = "allow-popups allow-popups-to-escape-sandbox";
 
 let width = "desktop"; // kept from one message to the next
 
-export async function showHtml(place, message) {
+export async function showHtml(place, message, signal) {
   const source = api.pathOf(message.id, "/html");
   const frame = h("iframe", {
     src: source,
@@ -58,7 +58,7 @@ export async function showHtml(place, message) {
     ),
     stage,
   );
-  const { removed } = await api.more(message.id, "removed");
+  const { removed } = await api.more(message.id, "removed", signal);
   note.append(icon("shield"), removed.length ? details(removed) : h("span", {}, "Nothing was left out"));
 }
 

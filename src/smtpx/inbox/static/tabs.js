@@ -1,4 +1,5 @@
-// The tabs of a message. `fill` puts the content into a place; it may be asynchronous.
+// The tabs of a message. `fill` puts the content into a place; it may be asynchronous,
+// and gives up what it asked for when the signal says that the tab is left.
 
 import * as api from "./api.js";
 import { copyButton, h, icon } from "./dom.js";
@@ -37,8 +38,8 @@ function showText(place, message) {
   if (message.text_is_cut) place.append(h("p", { class: "quiet" }, "Cut off: download it for the rest."));
 }
 
-async function showSource(place, message) {
-  const source = await api.raw(message.id);
+async function showSource(place, message, signal) {
+  const source = await api.raw(message.id, signal);
   place.append(h("div", { class: "corner" }, copyButton(() => source)), ...pre(source, "source"));
 }
 
@@ -125,8 +126,8 @@ const facts = (pairs) =>
 
 const SPEAKERS = { C: "client", S: "server", "-": "between" };
 
-async function showDialogue(place, message) {
-  const { lines } = await api.more(message.id, "dialogue");
+async function showDialogue(place, message, signal) {
+  const { lines } = await api.more(message.id, "dialogue", signal);
   const start = lines.length ? new Date(lines[0].at) : 0;
   const row = (line) => {
     const isRefusal = line.from === "S" && /^[45]\d\d/.test(line.text);
@@ -147,8 +148,8 @@ async function showDialogue(place, message) {
 
 const SEVERITIES = { error: "Error", warning: "Warning", hint: "Hint" };
 
-async function showComplaints(place, message) {
-  const { complaints } = await api.more(message.id, "complaints");
+async function showComplaints(place, message, signal) {
+  const { complaints } = await api.more(message.id, "complaints", signal);
   if (!complaints.length) {
     place.append(h("div", { class: "all-well" }, icon("check"), h("p", {}, "A strict server has nothing to complain of.")));
     return;
@@ -160,7 +161,7 @@ async function showComplaints(place, message) {
     place.append(h("details", {}, h("summary", {}, plural(message.defects.length, "defect of the structure", "defects of the structure")), list(message.defects.map(visible))));
 }
 
-/** {name, title, fill(place, message), applies?, count?, tone?} */
+/** {name, title, fill(place, message, signal), applies?, count?, tone?} */
 export const TABS = [
   { name: "html", title: "HTML", fill: showHtml, applies: (message) => message.has_html },
   { name: "text", title: "Text", fill: showText },

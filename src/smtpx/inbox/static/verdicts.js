@@ -48,10 +48,10 @@ function card([key, title, question], verdict) {
   );
 }
 
-export async function showVerdicts(place, message) {
+export async function showVerdicts(place, message, signal) {
   const waiting = h("p", { class: "quiet" }, "Asking the DNS \u2026");
   place.append(waiting);
-  const verdicts = await api.more(message.id, "verdicts");
+  const verdicts = await api.more(message.id, "verdicts", signal);
   const field = verdicts.authentication_results;
   waiting.replaceWith(
     h("div", { class: "verdicts" }, METHODS.map((method) => card(method, verdicts[method[0]]))),
