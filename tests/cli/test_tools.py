@@ -89,7 +89,7 @@ def run_module(*arguments: str, **environ: str) -> subprocess.CompletedProcess[s
         [sys.executable, "-X", "dev", "-W", "error", "-m", "smtpx", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env=os.environ | environ,
     )
@@ -129,7 +129,7 @@ def test_a_reader_that_had_enough_is_no_error() -> None:
         shell=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     assert ran.stdout.startswith("Usage: smtpx send")

@@ -85,7 +85,7 @@ class Farewell(threading.Thread):
         self._listener = socket.create_server((HOST, 0))
         self.url = f"smtp+plain://{HOST}:{self._listener.getsockname()[1]}"
         self._count = connections
-        self.barrier = threading.Barrier(connections, timeout=10)
+        self.barrier = threading.Barrier(connections, timeout=60)
         self.farewells = 0
 
     def run(self) -> None:

@@ -78,7 +78,7 @@ class UnreliableServer:
     def wait_until_closed(self) -> None:
         """Wait until no connection is left."""
         with self.changed:
-            assert self.changed.wait_for(lambda: not self.open_now, 20)
+            assert self.changed.wait_for(lambda: not self.open_now, 60)
 
     async def _session(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -25,7 +25,7 @@ __all__ = ["SocketPeer"]
 
 HOST = "127.0.0.1"
 # A client that leaves a connection open for so long has forgotten it.
-PATIENCE = 30.0
+PATIENCE = 60.0
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 

@@ -315,7 +315,7 @@ async def test_a_closed_store_keeps_nobody_waiting(tmp_path: Path) -> None:
     late = store._submit(lambda _: 1)
     await store.close()
     with pytest.raises(OSError, match="is closed"):
-        late.result(timeout=5)
+        late.result(timeout=60)
     with pytest.raises(OSError, match="is closed"):
         await asyncio.to_thread(store.read_content, "1")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HOST = "127.0.0.1"
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 # The unprivileged user whom servers started by root deliver mail as.
 UNPRIVILEGED_USER = "nobody"
 
@@ -68,7 +68,7 @@ def wait_until_listening(
         family = socket.AF_UNIX if isinstance(address, Path) else socket.AF_INET
         target = str(address) if isinstance(address, Path) else address
         with contextlib.suppress(OSError), socket.socket(family) as trial:
-            trial.settimeout(2)
+            trial.settimeout(30)
             trial.connect(target)
             return True
         return None

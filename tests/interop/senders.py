@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # Of everything that waits for the other end.
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 120
 
 
 class Security(Enum):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 # The server's own patience, so that no thread outlives a test for long.
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 120
 # Who may log in.
 USER = "user@example.com"
 PASSWORD = "correct horse"

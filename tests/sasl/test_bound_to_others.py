@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 USER, PASSWORD = "ann@example.com", "p\u00e4ss w\u00f6rd"
 END_POINT = "tls-server-end-point"
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 NAMES = ["SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS"]
 
 

@@ -26,7 +26,7 @@ from smtpx.server.workers import Supervisor, run_workers
 from tests.server import farm
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 MESSAGE = b"MAIL FROM:<a@c.test>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\nhi\r\n.\r\n"
 

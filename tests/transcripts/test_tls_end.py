@@ -31,7 +31,7 @@ def test_plaintext_behind_the_end_of_tls_is_not_run(certificates: Certificates) 
     options = ServerOptions(hostname="mx.test", tls=certificates.server)
     with Server(Session, options=options).run_in_thread() as server:
         host, port = parse_address(server.addresses[0])
-        with socket.create_connection((host, port), timeout=10) as plain:
+        with socket.create_connection((host, port), timeout=60) as plain:
             read_to(plain, b"\r\n")
             plain.sendall(b"EHLO client.test\r\n")
             read_to(plain, b"250 HELP\r\n")
@@ -45,7 +45,7 @@ def test_plaintext_behind_the_end_of_tls_is_not_run(certificates: Certificates) 
             with contextlib.suppress(ssl.SSLWantReadError):
                 secure.unwrap()
             with socket.socket(fileno=secure.detach()) as again:
-                again.settimeout(10)
+                again.settimeout(60)
                 again.sendall(b"NOOP\r\nMAIL FROM:<evil@client.test>\r\n")
                 heard = b""
                 with contextlib.suppress(ConnectionResetError):
