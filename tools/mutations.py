@@ -33,6 +33,8 @@ TABLE: Final = Path(__file__).with_suffix(".toml")
 RUN_SECONDS: Final = 600.0
 # pytest's exit code when tests ran and some failed; any other failure proves nothing.
 TESTS_FAILED: Final = 1
+# What the tests need of pytest's plugins.
+PLUGINS: Final = ("pytest_asyncio.plugin", "smtpx.testing.plugin")
 TRANSCRIPTS: Final = "tests/transcripts/"
 PLAYER: Final = f"{TRANSCRIPTS}test_transcripts.py::test_transcript"
 
@@ -92,12 +94,19 @@ def node_ids(tests: Iterable[str]) -> list[str]:
 def run_tests(tests: Iterable[str], source: Path) -> subprocess.CompletedProcess[str]:
     """Run tests against a source tree, up to the first that fails."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    plugins = [option for name in PLUGINS for option in ("-p", name)]
     return subprocess.run(
-        [*command, *node_ids(tests)],
+        [*command, *plugins, *node_ids(tests)],
         cwd=ROOT,
-        # In front of where the library is installed; no changed file is compiled to
-        # where the next run would find it.
-        env={**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            # In front of where the library is installed; no changed file is compiled
+            # to where the next run would find it.
+            "PYTHONPATH": str(source),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # To load all that are installed takes longer than most of the tests.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         check=False,
         capture_output=True,
         text=True,
@@ -110,7 +119,9 @@ def verdict(mutation: Mutation) -> str:
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory)
         # With what is compiled: it is told by the age of its source, which is kept.
-        shutil.copytree(ROOT / "src", source, dirs_exist_ok=True)
+        # What is just being compiled has another name at first, and will be gone.
+        passing = shutil.ignore_patterns("*.pyc.*")
+        shutil.copytree(ROOT / "src", source, dirs_exist_ok=True, ignore=passing)
         path = source / "smtpx" / mutation.file
         text = path.read_text("utf-8")
         for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
@@ -129,17 +140,18 @@ def main() -> None:
     if not chosen:
         sys.exit(f"no mutation has {word!r} in its name")
     tests = dict.fromkeys(test for one in chosen for test in one.tests)
-    done = run_tests(tests, ROOT / "src")
-    if done.returncode:
-        sys.exit(f"{done.stdout}{done.stderr}\nthe tests do not pass with the defences")
     failed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
+        unchanged = pool.submit(run_tests, tests, ROOT / "src")
         for mutation, wrong in zip(chosen, pool.map(verdict, chosen), strict=True):
             failed += bool(wrong)
             state = f"NOT NOTICED: {wrong}:" if wrong else "noticed"
             sys.stdout.write(f"{state:12} {mutation.name} ({mutation.file})\n")
             sys.stdout.flush()
+        done = unchanged.result()
     sys.stdout.write(f"{len(chosen) - failed} of {len(chosen)} noticed\n")
+    if done.returncode:
+        sys.exit(f"{done.stdout}{done.stderr}\nthe tests do not pass with the defences")
     sys.exit(bool(failed))
 
 
