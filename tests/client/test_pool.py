@@ -85,7 +85,7 @@ class Farewell(threading.Thread):
         self._listener = socket.create_server((HOST, 0))
         self.url = f"smtp+plain://{HOST}:{self._listener.getsockname()[1]}"
         self._count = connections
-        self.barrier = threading.Barrier(connections, timeout=60)
+        self.barrier = threading.Barrier(connections, timeout=120)
         self.farewells = 0
 
     def run(self) -> None:
@@ -112,7 +112,7 @@ def test_threads_close_all_connections_at_once(count: int) -> None:
     pool = BlockingClientPool(
         server.url,
         options=PoolOptions(size=count),
-        client_options=replace(CLIENT_OPTIONS, timeouts=Timeouts(quit=20)),
+        client_options=replace(CLIENT_OPTIONS, timeouts=Timeouts(quit=120)),
     )
     with pool, ExitStack() as stack:
         for _ in range(count):
@@ -199,7 +199,7 @@ def test_thousand_threads_share_four_connections_that_break(
     server = UnreliableServer(seed=seed, chance=0.03, keywords=keywords)
     outcomes: dict[int, Outcome] = {}
     # All of them are there before the first one sends.
-    start = threading.Barrier(MESSAGES, timeout=60)
+    start = threading.Barrier(MESSAGES, timeout=120)
 
     def send(pool: BlockingClientPool, number: int) -> None:
         start.wait()

@@ -26,9 +26,9 @@ global
 defaults
     log global
     mode tcp
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
+    timeout connect 120s
+    timeout client 120s
+    timeout server 120s
     unique-id-format conn-%rt
 listen version1
     bind {host}:{version1}

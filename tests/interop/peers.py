@@ -19,7 +19,7 @@ from tests.interop.chasquid import Chasquid
 from tests.interop.maildir import Maildir, as_sent
 from tests.interop.names import PASSWORD, USER
 from tests.interop.postfix import Postfix
-from tests.interop.programs import HOST, find_program, free_port
+from tests.interop.programs import HOST, START_SECONDS, find_program, free_port
 from tests.interop.refusals import (
     ALL,
     CONNECTION,
@@ -179,7 +179,7 @@ class Keeper:
 
     def take(self, marker: bytes) -> bytes:
         while True:
-            message = self.messages.get(timeout=30)
+            message = self.messages.get(timeout=START_SECONDS)
             if marker in message:
                 return message
 

@@ -106,7 +106,7 @@ MASTER_CF = """\
   -o content_filter=filter:[{host}]:{filter_port}
 {host}:{proxied_port} inet n - n - - smtpd
   -o smtpd_proxy_filter={host}:{filter_port}
-  -o smtpd_proxy_timeout=30s
+  -o smtpd_proxy_timeout=120s
 smtp unix - - n - - smtp
 relay_tls unix - - n - - smtp
   -o smtp_tls_security_level=secure

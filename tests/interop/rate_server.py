@@ -13,10 +13,12 @@ import sys
 import smtpx
 
 
-async def main(url: str, counted: str, rate: str, policy: str) -> None:
+async def main(url: str, counted: str, rate: str, policy: str, timeout: str) -> None:
     rule = smtpx.RateRule(smtpx.Counted[counted], smtpx.Rate.parse(rate))
+    patience = float(timeout)
+    limiter = smtpx.RedisRateLimiter(url, timeout=patience)
     guard = smtpx.RateGuard(
-        smtpx.RedisRateLimiter(url), [rule], fails_open=policy == "open"
+        limiter, [rule], fails_open=policy == "open", timeout=patience
     )
     options = smtpx.ServerOptions(
         hostname="mx.test",

@@ -13,7 +13,7 @@ from tests.interop.fronts import Front
 from tests.interop.maildir import as_sent, split_trace
 from tests.interop.messages import TRICKY
 from tests.interop.names import HELLO_NAME, SENDER
-from tests.interop.programs import HOST, poll
+from tests.interop.programs import HOST, START_SECONDS, poll
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -186,7 +186,7 @@ async def test_postfix_forwards_to_our_server(postfix: Postfix) -> None:
     address = f"{HOST}:{postfix.filter_port}"
     with smtpx.Server(Filter, address, options=options).run_in_thread():
         result = await talk(Front.BLOCKING, postfix.filtered_port, send, asend)
-        forwarded, content = seen.get(timeout=30)
+        forwarded, content = seen.get(timeout=START_SECONDS)
     assert split_trace(content.replace(b"\r\n", b"\n"))[1] == TRICKY.replace(
         b"\r\n", b"\n"
     )

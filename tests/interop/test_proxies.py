@@ -14,7 +14,7 @@ from smtpx.net.channel import format_address
 from tests.interop.haproxy import HAProxy, running_haproxy
 from tests.interop.messages import TRICKY
 from tests.interop.names import HELLO_NAME, RECIPIENTS, SENDER
-from tests.interop.programs import HOST, open_directory
+from tests.interop.programs import HOST, START_SECONDS, open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ class Site:
     inbox: type[Inbox]
 
     def take(self) -> Seen:
-        return self.inbox.seen.get(timeout=30)
+        return self.inbox.seen.get(timeout=START_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,6 @@ def test_starttls_through_haproxy(site: Site, certificates: ServerFiles) -> None
 
 
 def test_haproxy_checks_on_its_own_account(site: Site) -> None:
-    header = site.inbox.checks.get(timeout=30)
+    header = site.inbox.checks.get(timeout=START_SECONDS)
     assert header is not None
     assert header.is_local

@@ -17,7 +17,7 @@ from tests.interop.maildir import split_trace
 from tests.interop.messages import EMPTY_BODY, HEADER, TRICKY, large
 from tests.interop.names import PASSWORD, USER
 from tests.interop.peers import RECIPIENT
-from tests.interop.programs import HOST
+from tests.interop.programs import HOST, START_SECONDS
 from tests.interop.recording import Records
 from tests.interop.relays import CLEAR, RETURN_PATH, SECURED, Relay, describe_relay
 
@@ -61,7 +61,7 @@ class Arrivals:
 
         One that finds the connection closed on it takes its time before the next.
         """
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(START_SECONDS):
             await self.closed.wait()
             return await self.queue.get()
 
@@ -269,7 +269,7 @@ async def refused(case: Case, stage: str, code: int) -> str:
     async with case.server():
         await case.relay.hand_over(TRICKY, recipient, sender=RETURN_PATH)
         line = await case.relay.wait_for_refusal(recipient, is_permanent=is_permanent)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(START_SECONDS):
             await case.arrivals.closed.wait()
     # What we said is what an administrator reads.
     assert f"no {stage} today" in line

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from smtpx.server.sockets import parse_address
-from tests.interop.programs import find_program
+from tests.interop.programs import START_SECONDS, find_program
 from tests.server.test_workers import Farm
 
 pytestmark = pytest.mark.interop
@@ -77,7 +77,7 @@ class SmtpSource(Load):
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=START_SECONDS,
             check=False,
         )
         lines = done.stderr.splitlines()
@@ -102,7 +102,7 @@ class TLSClient(Load):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
-            client = smtplib.SMTP(host, port, timeout=60)
+            client = smtplib.SMTP(host, port, timeout=START_SECONDS)
         except smtplib.SMTPConnectError as error:
             self._note(error)
             return

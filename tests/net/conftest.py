@@ -26,7 +26,7 @@ T = TypeVar("T")
 Scenario = Callable[["Channel"], Coroutine[object, object, T]]
 
 # Long enough for a busy machine; a test that reaches it hangs otherwise.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def run_without_loop(coroutine: Coroutine[object, object, T]) -> T:

@@ -15,6 +15,7 @@ from smtpx.probe.bench import Bench, ProbeOptions, Survey
 from smtpx.probe.findings import Verdict
 from smtpx.wire.capabilities import Capabilities
 from smtpx.wire.replies import Reply
+from tests.probe.conftest import TIMEOUT_SECONDS
 from tests.probe.flawed_server import HOST, PASSWORD, USER, FlawedServer, Kind
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def make_options(password: str = PASSWORD, **changes: object) -> ProbeOptions:
     return ProbeOptions(
         recipient=USER,
         auth=Auth(USER, password),
-        timeout=1.0,
+        timeout=TIMEOUT_SECONDS,
         **changes,  # type: ignore[arg-type]
     )
 
@@ -69,7 +70,9 @@ def test_accounts(name: str, flaw: str, verdict: Verdict, examine: Examine) -> N
 
 def test_without_a_login_nothing_is_delivered_there(examine: Examine) -> None:
     kind = Kind(frozenset({"wants a login"}), offers=OFFERS)
-    result = examine("smuggling", kind, ProbeOptions(recipient=USER, timeout=1.0))
+    result = examine(
+        "smuggling", kind, ProbeOptions(recipient=USER, timeout=TIMEOUT_SECONDS)
+    )
     assert result.verdict is Verdict.LEFT_OUT
     assert "530" in result.findings[0].text
 

@@ -19,6 +19,7 @@ from smtpx.probe.registry import CHECKS
 from smtpx.probe.transport import judge_mechanisms
 from smtpx.wire.octets import escape_octets
 from tests.false_ends import FALSE_ENDS
+from tests.probe.conftest import RECIPIENT, TIMEOUT_SECONDS
 from tests.probe.flawed_server import HOST, Kind
 
 if TYPE_CHECKING:
@@ -82,11 +83,9 @@ FLAWS = [
     ("line-length", "short lines", WEAK),
     ("line-length", "reads in pieces", WEAK),
     ("pipelining", "forgets the flight", WEAK),
-    ("held-back", "waits", WEAK),
     ("held-back", "forgets the flight", WEAK),
     ("http", "HTTP", WEAK),
     ("early-talk", "minds early talk", OK),
-    ("quit", "stays after QUIT", WEAK),
     ("quit", "QUIT 250", WEAK),
     ("recipients", "few recipients", WEAK),
     ("smuggling", "takes bare ends", WEAK),
@@ -97,7 +96,6 @@ FLAWS = [
     ("bdat-sizes", "takes any size", WEAK),
     ("bdat-then-data", "DATA after BDAT", WEAK),
     ("bdat-content", "chunk ends at a dot", UNSAFE),
-    ("bdat-content", "silent LAST", WEAK),
 ]
 
 
@@ -109,19 +107,27 @@ def test_flaw_is_found(
     assert result.verdict is verdict, result.findings
 
 
-# Each waits for many replies that do not come.
+# Each waits for replies that do not come.
 @pytest.mark.parametrize(
     ("name", "flaw", "verdict"),
     [
         ("smuggling", "never answers", Verdict.UNCLEAR),
         ("bdat-sizes", "waits for chunks", WEAK),
+        ("held-back", "waits", WEAK),
+        ("quit", "stays after QUIT", WEAK),
+        ("bdat-content", "silent LAST", WEAK),
     ],
 )
 def test_silence_is_found(
     name: str, flaw: str, verdict: Verdict, examine: Examine
 ) -> None:
-    options = ProbeOptions(recipient="user@example.com", timeout=0.2)
-    assert examine(name, Kind(frozenset({flaw})), options).verdict is verdict
+    # On a busy machine who is only slow seems silent: to whom waits longer, less so.
+    for timeout in (0.2, 2.0, 20.0):
+        options = ProbeOptions(recipient=RECIPIENT, timeout=timeout)
+        found = examine(name, Kind(frozenset({flaw})), options).verdict
+        if found is verdict:
+            break
+    assert found is verdict
 
 
 @pytest.mark.parametrize("end", SMUGGLERS, ids=escape_octets)
@@ -295,7 +301,7 @@ def test_nothing_is_delivered_nor_relayed_unasked(
     kind = Kind(
         frozenset({"any order", "relays", "DATA for nobody", "chunk for nobody"})
     )
-    options = ProbeOptions(timeout=1.0, log=said.append)
+    options = ProbeOptions(timeout=TIMEOUT_SECONDS, log=said.append)
     name = getattr(check, "name", "")
     examine(name, kind, options)
     rcpt = [line for line in said if "RCPT TO:" in line and line.startswith("C:")]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Long enough for a busy machine; a test that reaches it hangs otherwise.
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 

@@ -41,7 +41,7 @@ def run(
     def run_it(source: str, *arguments: str) -> pytest.RunResult:
         pytester.makepyfile(test_it=PREAMBLE + textwrap.dedent(source))
         return pytester.runpytest_subprocess(
-            "-p", "smtpx.testing.plugin", *arguments, timeout=60
+            "-p", "smtpx.testing.plugin", *arguments, timeout=300
         )
 
     return run_it
@@ -63,7 +63,7 @@ def test_it_is_there_when_smtpx_is_installed(
     monkeypatch.setenv("PYTHONPATH", f"{installed}{os.pathsep}{ROOT / 'src'}")
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile("def test_it(mail_server): assert mail_server.port")
-    result = pytester.runpytest_subprocess(*named, timeout=60)
+    result = pytester.runpytest_subprocess(*named, timeout=300)
     result.assert_outcomes(passed=1)
 
 
@@ -378,6 +378,6 @@ async def test_it(mail_server):
 """
     )
     result = pytester.runpytest_subprocess(
-        *("-p", "smtpx.testing.plugin", "-p", "no:cacheprovider"), timeout=60
+        *("-p", "smtpx.testing.plugin", "-p", "no:cacheprovider"), timeout=300
     )
     result.assert_outcomes(passed=1)

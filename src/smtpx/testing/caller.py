@@ -27,7 +27,7 @@ from smtpx.testing.steps import (
 __all__ = ["PATIENCE_SECONDS", "Caller", "SkippingLoop", "settle"]
 
 # A guard against a hang, in seconds of the real clock; no test waits for it to pass.
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 # Turns of the loop in which octets reach the other side, through TLS and its tasks.
 _SETTLING_TURNS = 50

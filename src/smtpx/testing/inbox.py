@@ -46,7 +46,7 @@ MAX_MESSAGES: Final = 10_000
 """How many messages an inbox holds. More than a test counts; of 10 KiB each they fill
 100 MiB, which a test that loops fills before anybody looks."""
 
-PATIENCE_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 30.0
 """How long is waited for what must come. Only a test that fails waits that long."""
 
 # Of a text in a message about a failure, and how many messages it tells of.

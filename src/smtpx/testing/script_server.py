@@ -25,7 +25,7 @@ from smtpx.testing.steps import (
 __all__ = ["PATIENCE_SECONDS", "ScriptServer"]
 
 # A guard against a hang; no test waits for it to pass.
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 
 class ScriptServer(threading.Thread):
