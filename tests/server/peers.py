@@ -313,6 +313,10 @@ class ClockLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._idle.now
 
+    def spend(self, seconds: float) -> None:
+        """Let time pass, as in a callback that takes so long."""
+        self._idle.now += seconds
+
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         # By this clock, a thread that takes a moment to end takes five minutes.
         await super().shutdown_default_executor()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from smtpx.server import watchdog as module
 from smtpx.server.options import ServerTimeouts
 from smtpx.server.watchdog import Deadline, Rounds, Watchdog
 from tests.server.conftest import Run
+from tests.server.peers import ClockLoop
 
 #: The shortest of them counts.
 TIMES = ServerTimeouts(command=160, body=320, handler=320, session=320)
@@ -67,18 +69,24 @@ def test_nobody_sleeps_too_long_nor_much_too_short(
     run_timed(scenario())
 
 
-def test_there_is_one_timer_however_often_they_are_asked(
-    run_timed: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that falls asleep again while it is woken sets no timer of its own."""
-    woken: list[float] = []
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note when some were woken."""
+    times: list[float] = []
     wake = Rounds._wake
 
     def note(self: Rounds) -> None:
-        woken.append(now())
+        times.append(now())
         wake(self)
 
     monkeypatch.setattr(Rounds, "_wake", note)
+    return times
+
+
+def test_there_is_one_timer_however_often_they_are_asked(
+    run_timed: Run, woken: list[float]
+) -> None:
+    """One that falls asleep again while it is woken sets no timer of its own."""
 
     async def scenario() -> None:
         asked = Asked(make_rounds(), 2)
@@ -144,6 +152,118 @@ def test_so_many_are_woken_in_one_turn_of_the_loop(run_timed: Run, more: int) ->
         await asyncio.sleep(161)
         assert turns == [2 * most]
         assert len(asked.times) == 2 * (most + more)
+        asked.stop()
+
+    run_timed(scenario())
+
+
+class Ends:
+    """Watchdogs that end something at the same moment, which takes 0.3 ms each."""
+
+    def __init__(self, rounds: Rounds, count: int, *, last: int | None = None) -> None:
+        self.turn = 0
+        #: In which turn of the loop, from the first on, each has ended.
+        self.turns: list[int] = []
+        #: Who comes then ends all the others.
+        self.last = last or count
+        self.moment = now() + 50
+        self.dogs = [self.make(rounds) for _ in range(count)]
+
+    def make(self, rounds: Rounds) -> Watchdog:
+        def act() -> None:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, ClockLoop)
+            loop.spend(0.0003)
+            if not self.turns:
+                loop.call_soon(self.count_turns)
+            self.turns.append(self.turn)
+            dog.stop()
+            if len(self.turns) == self.last:
+                for each in self.dogs:
+                    each.stop()
+
+        dog = Watchdog(rounds, lambda: (self.moment, act))
+        return dog
+
+    def count_turns(self) -> None:
+        self.turn += 1
+        if len(self.turns) < self.last:
+            asyncio.get_running_loop().call_soon(self.count_turns)
+
+    def arm(self) -> None:
+        for dog in self.dogs:
+            dog.arm()
+
+    def sizes(self) -> list[int]:
+        return list(Counter(self.turns).values())
+
+
+# Two milliseconds are over after the seventh.
+TURNS = [(7, [7]), (8, [7, 1]), (20, [7, 7, 6])]
+
+
+@pytest.mark.parametrize(("count", "sizes"), TURNS)
+def test_those_that_end_at_once_leave_time_for_others(
+    run_timed: Run, count: int, sizes: list[int]
+) -> None:
+    async def scenario() -> None:
+        ends = Ends(make_rounds(), count)
+        ends.arm()
+        await asyncio.sleep(49.9)
+        assert not ends.turns
+        await asyncio.sleep(0.2)
+        assert ends.sizes() == sizes
+        await asyncio.sleep(1_000)
+        assert len(ends.turns) == count
+
+    run_timed(scenario())
+
+
+@pytest.mark.parametrize(("count", "sizes"), TURNS)
+def test_those_that_sleep_too_long_leave_time_for_others(
+    run_timed: Run, count: int, sizes: list[int]
+) -> None:
+    async def scenario() -> None:
+        ends = Ends(make_rounds(), count)
+        for dog in ends.dogs:
+            dog.start(now())
+        await asyncio.sleep(161)
+        assert ends.sizes() == sizes
+
+    run_timed(scenario())
+
+
+def test_one_that_stops_while_it_waits_for_its_turn(run_timed: Run) -> None:
+    async def scenario() -> None:
+        rounds = make_rounds()
+        ends = Ends(rounds, 20, last=9)
+        ends.arm()
+        await asyncio.sleep(1_000)
+        assert ends.sizes() == [7, 2]
+        # Others that are due later have their turn.
+        later = Ends(rounds, 8)
+        later.arm()
+        await asyncio.sleep(51)
+        assert later.sizes() == [7, 1]
+
+    run_timed(scenario())
+
+
+def test_those_that_are_due_do_not_keep_others_asleep(
+    run_timed: Run, woken: list[float]
+) -> None:
+    async def scenario() -> None:
+        rounds = make_rounds()
+        asked = Asked(rounds, 1)
+        asked.start()
+        begun = now()
+        ends = Ends(rounds, 8)
+        ends.arm()
+        await asyncio.sleep(161)
+        assert len(ends.turns) == 8
+        assert 150 <= asked.times[0] - begun <= 160
+        # Seven, the eighth, and who was asleep: still by one timer.
+        assert len(woken) == 3
         asked.stop()
 
     run_timed(scenario())

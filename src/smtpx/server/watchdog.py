@@ -28,8 +28,16 @@ _ROUNDS: Final = 16
 _EARLY: Final = 0.001
 
 
-# How many are woken before others have a turn: about a millisecond of work.
+# How many are woken before others have a turn, if they only look: about a millisecond.
 _MAX_WOKEN: Final = 256
+
+# ... and for how long, in seconds. Whose time has passed is told so and closed, which
+# takes a hundred times as long as a look; what that leads to in the next turn takes as
+# long again. So thousands that time out at once hold up nobody else.
+_MAX_WAKING: Final = 0.002
+
+# The round of those whose moment has come: it is always over.
+_DUE: Final = 0
 
 
 class Rounds:
@@ -83,6 +91,27 @@ class Rounds:
         sleepers.add(watchdog)
         return sleepers
 
+    def hurry(self, watchdog: Watchdog) -> set[Watchdog]:
+        """Wake a watchdog in this turn of the loop or the next, or when there is time.
+
+        The timers of all whose moment has come fire in the same turn: were each to act
+        at once, ten thousand clients that fell silent together would hold it for long.
+
+        Args:
+            watchdog: its moment has come.
+
+        Returns:
+            Those that are woken together, to be taken out of.
+        """
+        sleepers = self._asleep.get(_DUE)
+        if sleepers is None:
+            sleepers = self._asleep[_DUE] = set()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self.loop.call_soon(self._wake)
+        sleepers.add(watchdog)
+        return sleepers
+
     def stop(self) -> None:
         """Wake nobody any more: all are gone."""
         self._asleep.clear()
@@ -96,14 +125,15 @@ class Rounds:
     def _wake(self) -> None:
         # The timer that fired stays noted until the end: else who falls asleep again
         # meanwhile sets one more, and each of those one more the next time.
-        now = self.loop.time() + _EARLY
+        begun = self.loop.time()
+        now, end = begun + _EARLY, begun + _MAX_WAKING
         budget = _MAX_WOKEN
         for number in [each for each in self._asleep if each * self._step <= now]:
             sleepers = self._asleep[number]
             # What one of them does may stop others.
             while sleepers and budget:
-                budget -= 1
                 self._wake_one(sleepers.pop())
+                budget = budget - 1 if self.loop.time() < end else 0
             if sleepers:
                 self._timer = self.loop.call_soon(self._wake)
                 return
@@ -172,7 +202,7 @@ class Watchdog:
         if longest is not None and (moment is None or now + longest <= moment):
             self._sleepers = self._rounds.join(self, now)
         elif moment is not None:
-            self._timer = loop.call_at(moment, self.wake)
+            self._timer = loop.call_at(moment, self._hurry)
 
     def stop(self) -> None:
         """Watch no more."""
@@ -192,6 +222,10 @@ class Watchdog:
             act()
         if not self._is_stopped:
             self.arm()
+
+    def _hurry(self) -> None:
+        self._timer = None
+        self._sleepers = self._rounds.hurry(self)
 
     def _cancel(self) -> None:
         if self._sleepers is not None:
