@@ -1,7 +1,8 @@
 """Pictures of figures, as SVG that a page can show in light and in dark.
 
-Two kinds: bars, a group for each load and a bar for each candidate; and lines over a
-logarithmic axis, which are straight when cost grows with what it is drawn over.
+Three kinds: bars, a group for each load and a bar for each candidate; lines over a
+logarithmic axis, which are straight when cost grows with what it is drawn over; and
+panels, one above the other, that show what became of several things in the same time.
 """
 
 from __future__ import annotations
@@ -75,6 +76,13 @@ class Canvas:
         self._elements += (
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>'
             for x, y in points
+        )
+
+    def trace(self, points: Sequence[tuple[float, float]], colour: str) -> None:
+        """Join many points, without a mark on each."""
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self._elements.append(
+            f'<polyline points="{path}" class="line" stroke="{colour}"/>'
         )
 
     def guide(self, points: Sequence[tuple[float, float]]) -> None:
@@ -220,6 +228,47 @@ def draw_lines(
         canvas.text(x + 8, y + 4, name, kind="small")
     canvas.text(across.end, height - 16, units[0], anchor="end", kind="small")
     canvas.text(16, 48, units[1], kind="small")
+    return canvas.svg(title)
+
+
+def draw_panels(
+    title: str,
+    times: Sequence[float],
+    panels: Mapping[str, Sequence[float]],
+    *,
+    unit: str,
+) -> str:
+    """Draw values over time, each in a panel of its own whose axis begins at zero.
+
+    Args:
+        title: stands above.
+        times: when each value was taken, from zero on.
+        panels: the values by what they are.
+        unit: of the times.
+
+    Returns:
+        An SVG document.
+    """
+    width, left, panel, gap = 820, 80, 64, 34
+    height = 66 + len(panels) * (panel + gap)
+    right, end = width - 24, max(times) or 1.0
+    canvas = Canvas(width, height)
+    canvas.text(16, 28, title, kind="title")
+    base = 44.0
+    for name, values in panels.items():
+        base += gap + panel
+        top = max(values) or 1
+        canvas.text(left, base - panel - 8, name)
+        for value in (0.0, top):
+            y = base - panel * value / top
+            canvas.grid((left, y), (right, y))
+            label = f"{value:,.4g}" if value < 10_000 else f"{value:,.0f}"
+            canvas.text(left - 8, y + 4, label, anchor="end", kind="small")
+        places = [left + (right - left) * time / end for time in times]
+        heights = [base - panel * value / top for value in values]
+        canvas.trace(list(zip(places, heights, strict=True)), COLOURS[0])
+    canvas.text(left, base + 16, "0", anchor="middle", kind="small")
+    canvas.text(right, base + 16, f"{end:.0f} {unit}", anchor="end", kind="small")
     return canvas.svg(title)
 
 

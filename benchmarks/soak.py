@@ -4,76 +4,133 @@
 ended by a shutdown in the middle of it and a new server on the same port. After each
 round, when all is quiet, a sample is taken. It writes ``soak.json`` and ``soak.svg``,
 and fails if anything grows, or if a message that was acknowledged is not there once.
+
+``--leak 10`` lets each tenth message leave its envelope behind, to see that it fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import logging
-import os
+import math
 import platform
 import random
 import socket
-import statistics
 import sys
 import time
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import smtpx
+from benchmarks.drawing import draw_panels
+from benchmarks.holdings import Holdings, Malloc, find_growth, take_stock
 from smtpx.client.options import Chunking, TLSMode
 from smtpx.client.outgoing import Outgoing
 from smtpx.errors import Delivery
 from smtpx.testing.certificates import ThrowawayCertificates, make_certificates
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smtpx.wire.envelope import Envelope
+
 ROUND_SECONDS = 10.0
-PAGE = os.sysconf("SC_PAGE_SIZE")
-#: What memory may be more at the end than after the start: the allocator's noise.
-MAX_GROWTH = 0.05
+#: Messages that there is room for in the ledger, by the second: three times those that
+#: a fast machine sends.
+MAX_RATE: Final = 3_000
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sample:
     """What there is between two rounds."""
 
     seconds: float
-    rss_mib: float
-    descriptors: int
-    tasks: int
-    acknowledged: int
-    stored: int
+    messages: int
+    holdings: Holdings
 
 
 class Ledger:
-    """An octet for each message: how often it was stored, and if it was acknowledged.
+    """An octet for each message: how often it was stored, and what its client knows.
 
-    So it grows by a megabyte in a million messages, and hides no leak.
+    They are there from the beginning, so what is held does not grow with them.
     """
 
-    def __init__(self) -> None:
-        self.stored = bytearray()
-        self.acknowledged = bytearray()
-        self.refused = bytearray()
+    STORED = 0x03  # how often, up to three times
+    ACKNOWLEDGED = 0x04
+    REFUSED = 0x08
+
+    def __init__(self, room: int) -> None:
+        self._states = bytearray(b"\0" * room)
+        self.count = 0
 
     def make(self) -> int:
-        for one in (self.stored, self.acknowledged, self.refused):
-            one.append(0)
-        return len(self.stored) - 1
+        if self.count == len(self._states):
+            raise RuntimeError("more messages than there is room for: see MAX_RATE")
+        self.count += 1
+        return self.count - 1
 
-    def faults(self) -> dict[str, int]:
-        pairs = list(zip(self.stored, self.acknowledged, self.refused, strict=True))
+    def store(self, key: int) -> None:
+        if self._states[key] & self.STORED < self.STORED:
+            self._states[key] += 1
+
+    def acknowledge(self, key: int) -> None:
+        self._states[key] |= self.ACKNOWLEDGED
+
+    def refuse(self, key: int) -> None:
+        self._states[key] |= self.REFUSED
+
+    def told(self) -> dict[str, int]:
+        """Count what clients know of their messages."""
+        acknowledged = self._count(lambda state: bool(state & self.ACKNOWLEDGED))
+        refused = self._count(lambda state: bool(state & self.REFUSED))
         return {
-            "acknowledged and lost": sum(a and not s for s, a, _ in pairs),
-            "stored twice": sum(s > 1 for s, _, _ in pairs),
-            "refused and stored": sum(bool(r and s) for s, _, r in pairs),
+            "acknowledged": acknowledged,
+            "refused or not sent": refused,
+            "in doubt": self.count - acknowledged - refused,
         }
 
+    def faults(self) -> dict[str, int]:
+        return {
+            "acknowledged and lost": self._count(
+                lambda state: state & self.ACKNOWLEDGED and not state & self.STORED
+            ),
+            "stored twice": self._count(lambda state: state & self.STORED > 1),
+            "refused and stored": self._count(
+                lambda state: state & self.REFUSED and state & self.STORED
+            ),
+        }
 
-def make_session(ledger: Ledger, chances: random.Random) -> type[smtpx.Session]:
+    def _count(self, is_so: Callable[[int], object]) -> int:
+        return sum(self._states.count(state) for state in range(16) if is_so(state))
+
+
+class Leak:
+    """Keeps the envelope of each n-th message; none if n is 0."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._kept: list[Envelope] = []
+
+    def pass_by(self, key: int, envelope: Envelope) -> None:
+        if self._every and key % self._every == 0:
+            self._kept.append(envelope)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all rounds share."""
+
+    ledger: Ledger
+    leak: Leak
+    port: int
+    certificates: ThrowawayCertificates
+
+
+def make_session(scene: Scene, chances: random.Random) -> type[smtpx.Session]:
     class Session(smtpx.Session):
         async def rcpt(self, forward_path: object, options: object) -> None:
             if chances.random() < 0.01:
@@ -90,7 +147,8 @@ def make_session(ledger: Ledger, chances: random.Random) -> type[smtpx.Session]:
             if fate < 0.05:
                 await asyncio.sleep(0.05)
             assert key is not None
-            ledger.stored[key] += 1
+            scene.ledger.store(key)
+            scene.leak.pass_by(key, self.envelope)
             return smtpx.Reply(250, "2.0.0", "stored")
 
     return Session
@@ -116,9 +174,9 @@ class Load:
     def note(self, key: object, delivery: Delivery) -> None:
         assert isinstance(key, int)
         if delivery is Delivery.DELIVERED:
-            self.ledger.acknowledged[key] = 1
+            self.ledger.acknowledge(key)
         elif delivery in {Delivery.REFUSED, Delivery.NOT_SENT}:
-            self.ledger.refused[key] = 1
+            self.ledger.refuse(key)
 
     async def singly(self, options: smtpx.ClientOptions) -> None:
         while not self.is_over:
@@ -144,10 +202,15 @@ class Load:
             for _ in range(100):
                 key, content = self.message()
                 envelopes.append(Outgoing(content, "a@c.test", ["b@mx.test"], key=key))
-            with suppress(smtpx.SendError):
-                async with aclosing(client.send_many(envelopes)) as outcomes:
+            source = iter(envelopes)
+            try:
+                async with aclosing(client.send_many(source)) as outcomes:
                     async for one in outcomes:
                         self.note(one.outgoing.key, one.delivery)
+            except smtpx.SendError:
+                await asyncio.sleep(0.02)
+            for unsent in source:
+                self.note(unsent.key, Delivery.NOT_SENT)
             await client.quit()
 
     async def by_pool(self, options: smtpx.ClientOptions) -> None:
@@ -173,14 +236,13 @@ class Load:
             await asyncio.sleep(0.01)
 
 
-async def run_round(
-    ledger: Ledger, number: int, port: int, certificates: ThrowawayCertificates
-) -> int:
-    """Serve and send for a while; return the port, which stays the same."""
+async def run_round(scene: Scene, number: int) -> None:
+    """Serve and send for a while, always on the same port."""
     chances = random.Random(number)  # noqa: S311 - what happens, not a secret
+    certificates = scene.certificates
     server = smtpx.Server(
-        make_session(ledger, chances),
-        f"127.0.0.1:{port}",
+        make_session(scene, chances),
+        f"127.0.0.1:{scene.port}",
         options=smtpx.ServerOptions(
             hostname="mx.test",
             tls=certificates.server,
@@ -188,7 +250,7 @@ async def run_round(
         ),
     )
     await server.start()
-    load = Load(ledger, chances, f"smtp://{server.addresses[0]}")
+    load = Load(scene.ledger, chances, f"smtp://{server.addresses[0]}")
     plain = smtpx.ClientOptions(hello_name="c.test", tls=TLSMode.NEVER)
     lock_step = smtpx.ClientOptions(
         hello_name="c.test", tls=TLSMode.NEVER, pipelining=False
@@ -215,89 +277,56 @@ async def run_round(
     await server.shutdown(chances.choice((0.0, 0.2, 2.0)))
     load.is_over = True
     await asyncio.gather(*tasks)
-    return int(server.addresses[0].rpartition(":")[2]) if server.addresses else port
 
 
-def take_sample(ledger: Ledger, start: float) -> Sample:
-    gc.collect()
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return Sample(
-        seconds=round(time.monotonic() - start, 1),
-        rss_mib=round(pages * PAGE / 1024 / 1024, 1),
-        descriptors=len(list(Path("/proc/self/fd").iterdir())),
-        tasks=len(asyncio.all_tasks()),
-        acknowledged=sum(ledger.acknowledged),
-        stored=sum(ledger.stored),
-    )
-
-
-async def soak(minutes: float) -> tuple[list[Sample], Ledger]:
-    ledger = Ledger()
+async def soak(minutes: float, leak: Leak, ledger: Ledger, to: Path) -> None:
+    """Run the rounds, and write a line with a sample after each."""
     ledger.make()  # the key of the rude, who never finish
-    certificates = make_certificates()
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-    start = time.monotonic()
-    samples: list[Sample] = []
+    scene = Scene(ledger, leak, port, make_certificates())
+    malloc = Malloc()
+    start, number = time.monotonic(), 0
     while time.monotonic() - start < minutes * 60:
-        await run_round(ledger, len(samples), port, certificates)
-        samples.append(take_sample(ledger, start))
-        print(samples[-1], flush=True)
-    return samples, ledger
-
-
-def judge(samples: list[Sample], ledger: Ledger) -> list[str]:
-    """Say what is wrong; the first quarter is for warming up."""
-    wrong = [f"{count} {what}" for what, count in ledger.faults().items() if count]
-    quarter = max(1, len(samples) // 4)
-    early, late = samples[quarter : 2 * quarter] or samples[:1], samples[-quarter:]
-    for name in ("descriptors", "tasks"):
-        first, last = (
-            max(getattr(one, name) for one in some) for some in (early, late)
+        await run_round(scene, number)
+        number += 1
+        # Nothing is kept of it here, since that would grow.
+        sample = Sample(
+            round(time.monotonic() - start, 1), ledger.count, take_stock(malloc)
         )
-        if last > first:
-            wrong.append(f"{name} grew from {first} to {last}")
-    first_mib, last_mib = (
-        statistics.median(one.rss_mib for one in some) for some in (early, late)
-    )
-    if last_mib > first_mib * (1 + MAX_GROWTH):
-        wrong.append(f"memory grew from {first_mib} to {last_mib} MiB")
-    return wrong
+        line = json.dumps(asdict(sample))
+        with to.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+        print(line, flush=True)
+        del sample, line
+
+
+def read_samples(path: Path) -> list[Sample]:
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [
+        Sample(row["seconds"], row["messages"], Holdings(**row["holdings"]))
+        for row in rows
+    ]
 
 
 def draw(samples: list[Sample]) -> str:
     """Draw the samples: a panel for each thing that has to be flat."""
-    panels = []
-    end = samples[-1].seconds or 1.0
-    for number, (name, title) in enumerate(
-        (
-            ("rss_mib", "memory, MiB"),
-            ("descriptors", "descriptors"),
-            ("tasks", "tasks"),
-            ("acknowledged", "messages acknowledged"),
-        )
-    ):
-        values = [getattr(one, name) for one in samples]
-        top = max(values) * 1.1 or 1
-        base = 130 + number * 150
-        points = " ".join(
-            f"{60 + 520 * one.seconds / end:.1f},{base - 100 * value / top:.1f}"
-            for one, value in zip(samples, values, strict=True)
-        )
-        panels.append(
-            f'<text x="60" y="{base - 108}">{title}</text>'
-            f'<g text-anchor="end"><text x="52" y="{base - 86}">{max(values):g}</text>'
-            f'<text x="52" y="{base}">0</text></g><g fill="none">'
-            f'<path d="M60 {base - 100}V{base}H580" stroke="#999"/>'
-            f'<polyline points="{points}" stroke="#06c" stroke-width="1.5"/></g>'
-        )
-    label = (
-        f'<text x="580" y="{130 + 3 * 150 + 18}" text-anchor="end">{end:.0f} s</text>'
-    )
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 620" '
-        'font-family="sans-serif" font-size="12">'
-        f'<rect width="600" height="620" fill="#fff"/>{"".join(panels)}{label}</svg>\n'
+    titles = {
+        "messages": "messages sent",
+        "rss_mib": "resident memory, trimmed, MiB",
+        "untrimmed_mib": "... with what the allocator keeps, MiB",
+        "malloc_mib": "in use by malloc, MiB",
+        "blocks": "blocks of Python's allocator",
+        "objects": "objects of the garbage collector",
+        "descriptors": "descriptors",
+        "threads": "threads",
+    }
+    rows = [{"messages": one.messages, **asdict(one.holdings)} for one in samples]
+    return draw_panels(
+        f"Between the {len(samples)} rounds of {samples[-1].seconds / 60:.0f} minutes",
+        [one.seconds / 60 for one in samples],
+        {title: [row[name] for row in rows] for name, title in titles.items()},
+        unit="minutes",
     )
 
 
@@ -305,22 +334,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks soak")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--to", default="soak", help="without .json and .svg")
+    parser.add_argument("--leak", type=int, default=0, help="keep each n-th envelope")
     options = parser.parse_args(arguments)
     # Handlers fail by design here.
     logging.getLogger("smtpx").setLevel(logging.CRITICAL)
-    samples, ledger = asyncio.run(soak(options.minutes))
-    wrong = judge(samples, ledger)
+    ledger = Ledger(math.ceil(options.minutes * 60 * MAX_RATE))
+    lines = Path(f"{options.to}.jsonl")
+    lines.write_text("", "utf-8")
+    asyncio.run(soak(options.minutes, Leak(options.leak), ledger, lines))
+    samples, faults = read_samples(lines), ledger.faults()
+    wrong = [f"{count} {what}" for what, count in faults.items() if count]
+    wrong += find_growth([one.holdings for one in samples])
     report = {
         "minutes": options.minutes,
         "python": platform.python_version(),
         "smtpx": smtpx.__version__,
-        "messages": len(ledger.stored),
-        "faults": ledger.faults(),
+        "messages": ledger.count,
+        "told": ledger.told(),
+        "faults": faults,
         "wrong": wrong,
         "samples": [asdict(one) for one in samples],
     }
     Path(f"{options.to}.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     Path(f"{options.to}.svg").write_text(draw(samples), "utf-8")
+    lines.unlink()
+    print(f"{ledger.count} messages:", ledger.told())
     print(*wrong or ["flat, and every acknowledged message is there once"], sep="\n")
     return 1 if wrong else 0
 
