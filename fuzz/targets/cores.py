@@ -65,10 +65,15 @@ _LIMITS: Final = (
 
 
 def _config(source: Source) -> tuple[ServerConfig, list[int]]:
-    is_lmtp = source.flag()
+    # SMTP, LMTP, or what the first greeting makes of it. The octet is that of a flag
+    # with one more bit, so that the inputs of the corpora mean what they meant.
+    kind = source.octet()
     limits = source.choice(_LIMITS)
     decisions = [source.octet() for _ in range(4)]
-    return make_config(is_lmtp=is_lmtp, limits=limits), decisions
+    config = make_config(
+        is_lmtp=bool(kind & 1), limits=limits, takes_both=bool(kind & 2)
+    )
+    return config, decisions
 
 
 def server_octets(octets: bytes) -> None:
@@ -88,7 +93,7 @@ def server_octets(octets: bytes) -> None:
         _check_events(session.seen)
         told.append((session.sent, session.seen, session.messages))
     assert told[0] == told[1] == told[2]
-    if not config.is_lmtp:
+    if not (config.is_lmtp or config.takes_lmtp_too):
         # A reply to each line at the most, the greeting, and one to what is no line.
         assert len(replies_of(told[0][0])) <= stream.count(b"\n") + 2
 
@@ -188,8 +193,9 @@ def _say(session: Judged, octets: bytes, seed: int, count: int = 1) -> list[int]
 
 def _statuses(session: Judged) -> int:
     envelope = session.machine.envelope
-    is_lmtp = session.config.is_lmtp and envelope is not None
-    return len(envelope.recipients) if is_lmtp and envelope else 1
+    if not session.machine.is_lmtp or envelope is None:
+        return 1
+    return len(envelope.recipients)
 
 
 def _say_any_line(session: Judged, line: bytes, seed: int) -> None:
@@ -349,10 +355,11 @@ def conversation(octets: bytes) -> None:
     source = Source(octets)
     config, decisions = _config(source)
     server = Judged(config=config, decisions=decisions)
-    client = ClientMachine(is_lmtp=config.is_lmtp, registry=REGISTRY)
+    is_lmtp = config.is_lmtp or (config.takes_lmtp_too and bool(decisions[0] & 1))
+    client = ClientMachine(is_lmtp=is_lmtp, registry=REGISTRY)
     accepted: list[bytes] = []
     _exchange(server, client)
-    _say_command(server, client, (Lhlo if config.is_lmtp else Ehlo)("c.test"))
+    _say_command(server, client, (Lhlo if is_lmtp else Ehlo)("c.test"))
     while not source.is_empty and _is_ready(client):
         by_chunks, seed, content = source.flag(), source.octet(), source.word()
         if _send(server, client, content, by_chunks=by_chunks, seed=seed):

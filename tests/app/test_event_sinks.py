@@ -296,6 +296,41 @@ def test_sessions_under_way_and_refused_messages() -> None:
     assert samples["smtpx_messages_total{refused}"] == 1
 
 
+def hello(verb: str, reply: Reply = OK) -> HelloEvent:
+    return HelloEvent(session="s1", elapsed=0.2, verb=verb, name="c.test", reply=reply)
+
+
+@pytest.mark.parametrize(
+    ("hellos", "protocol"),
+    [
+        ([hello("LHLO")], "lmtp"),
+        ([hello("EHLO")], "smtp"),
+        ([hello("HELO")], "smtp"),
+        # A refused one decides nothing, and later ones change nothing.
+        ([hello("EHLO", NO), hello("LHLO"), hello("LHLO")], "lmtp"),
+        ([hello("LHLO", NO)], "smtp"),
+        ([hello("EHLO"), hello("LHLO", NO)], "smtp"),
+        ([], "smtp"),
+    ],
+)
+def test_a_session_that_may_be_either_counts_as_what_it_becomes(
+    hellos: list[HelloEvent], protocol: str
+) -> None:
+    begun = connected(takes_lmtp_too=True)
+    assert sessions(begun) == {}
+    assert counted(begun)["smtpx_sessions_active{}"] == 1
+    is_known = any(each.reply.is_positive for each in hellos)
+    assert sessions(begun, *hellos) == ({protocol: 1} if is_known else {})
+    assert sessions(begun, *hellos, closed()) == {protocol: 1}
+
+
+def sessions(*told: ServerEvent) -> dict[str, float]:
+    """Return how many sessions are counted, by protocol."""
+    name, samples = "smtpx_sessions_total{", counted(*told)
+    found = {key: value for key, value in samples.items() if key.startswith(name)}
+    return {key[len(name) : -1]: value for key, value in found.items()}
+
+
 def test_labels_do_not_grow_with_what_clients_say() -> None:
     def refused(command: str) -> RefusedEvent:
         return RefusedEvent(session="s1", elapsed=0.0, command=command, reply=NO)
@@ -502,6 +537,25 @@ def test_addresses(
     told = dict(span.attributes or {})
     assert {name: told.get(name) for name in attributes} == attributes
     assert ("client.port" in told) is (facts["peer"] != "unix:")
+
+
+def test_a_session_becomes_lmtp(telemetry: Telemetry) -> None:
+    telemetry.tell(
+        connected(takes_lmtp_too=True),
+        hello("LHLO", NO),
+        hello("LHLO"),
+        message(OK, NO),
+        closed(),
+    )
+    assert set(telemetry.spans) == {"lmtp session", "lmtp message"}
+    for span in telemetry.spans.values():
+        assert dict(span.attributes or {})["network.protocol.name"] == "lmtp"
+    active = telemetry.values("smtp.server.active_sessions")
+    assert active == {("lmtp",): 0, ("smtp",): 0}
+    durations = telemetry.points("smtp.server.session.duration")
+    assert list(durations) == [("lmtp",)]
+    replies = telemetry.values("smtp.server.replies")
+    assert replies["smtp", "LHLO", 550] == replies["lmtp", "LHLO", 250] == 1
 
 
 def test_nothing_is_kept_of_a_session_that_ended(telemetry: Telemetry) -> None:

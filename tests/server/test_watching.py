@@ -299,6 +299,7 @@ def test_statuses_of_lmtp(run: Run, option: str) -> None:
         assert sink.one(ClosedEvent).messages == 1
         # Where both are taken, only the greeting tells.
         assert sink.one(ConnectedEvent).is_lmtp is (option == "lmtp")
+        assert sink.one(ConnectedEvent).takes_lmtp_too is (option == "lmtp_too")
         assert sink.one(HelloEvent).verb == "LHLO"
 
     run(scenario())

@@ -78,6 +78,8 @@ class PrometheusEvents:
             "namespace": namespace,
             "registry": REGISTRY if registry is None else registry,
         }
+        # Sessions of servers that take LMTP too, of which nobody knows what they are.
+        self._undecided: set[str] = set()
         self._opened = Counter("sessions", "Sessions begun", ["protocol"], **where)
         self._active = Gauge("sessions_active", "Sessions there are now", **where)
         self._closed = Counter(
@@ -129,14 +131,25 @@ class PrometheusEvents:
         self._replies.labels(command, str(reply.code)).inc()
 
     def _count_connected(self, event: ConnectedEvent) -> None:
-        self._opened.labels("lmtp" if event.is_lmtp else "smtp").inc()
+        if event.takes_lmtp_too:
+            self._undecided.add(event.session)
+        else:
+            self._opened.labels("lmtp" if event.is_lmtp else "smtp").inc()
         self._active.inc()
 
     def _count_tls(self, event: TLSEvent) -> None:
         self._tls.labels(event.tls.version).inc()
 
     def _count_hello(self, event: HelloEvent) -> None:
+        if event.reply.is_positive:
+            self._decide(event.session, "lmtp" if event.verb == "LHLO" else "smtp")
         self._count_reply(event.verb, event.reply)
+
+    def _decide(self, session: str, protocol: str) -> None:
+        """Count a session that might have been either, if it is not counted yet."""
+        if session in self._undecided:
+            self._undecided.remove(session)
+            self._opened.labels(protocol).inc()
 
     def _count_auth(self, event: AuthEvent) -> None:
         result = "success" if event.reply.is_positive else "failure"
@@ -173,6 +186,8 @@ class PrometheusEvents:
         self._errors.labels(event.hook).inc()
 
     def _count_closed(self, event: ClosedEvent) -> None:
+        # It never said what it is, and was greeted as SMTP.
+        self._decide(event.session, "smtp")
         self._active.dec()
         self._closed.labels("clean" if event.is_clean else "broken").inc()
         self._session_seconds.observe(event.elapsed)

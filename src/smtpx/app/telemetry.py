@@ -126,9 +126,7 @@ class OpenTelemetryEvents:
         self._replies.add(1, self._protocol_of(event) | attributes)
 
     def _note_connected(self, event: ConnectedEvent) -> None:
-        protocol: Attributes = {
-            "network.protocol.name": "lmtp" if event.is_lmtp else "smtp"
-        }
+        protocol = _protocol(is_lmtp=event.is_lmtp)
         span = self._tracer.start_span(
             f"{protocol['network.protocol.name']} session",
             kind=self._trace.SpanKind.SERVER,
@@ -149,7 +147,20 @@ class OpenTelemetryEvents:
         )
 
     def _note_hello(self, event: HelloEvent) -> None:
+        if event.reply.is_positive:
+            self._note_protocol(event, _protocol(is_lmtp=event.verb == "LHLO"))
         self._count_reply(event, event.verb, event.reply)
+
+    def _note_protocol(self, event: HelloEvent, protocol: Attributes) -> None:
+        """Make another of a session at a server that takes SMTP and LMTP."""
+        span, before = self._spans[event.session]
+        if protocol == before:
+            return
+        self._spans[event.session] = span, protocol
+        span.update_name(f"{protocol['network.protocol.name']} session")
+        span.set_attributes(protocol)
+        self._active.add(-1, before)
+        self._active.add(1, protocol)
 
     def _note_auth(self, event: AuthEvent) -> None:
         attributes: Attributes = {
@@ -256,6 +267,10 @@ class OpenTelemetryEvents:
             }
         )
         span.end()
+
+
+def _protocol(*, is_lmtp: bool) -> Attributes:
+    return {"network.protocol.name": "lmtp" if is_lmtp else "smtp"}
 
 
 def _addresses(event: ConnectedEvent) -> Attributes:

@@ -73,8 +73,9 @@ class ConnectedEvent(ServerEvent):
         peer: the client's address, such as ``192.0.2.1:40112`` or ``unix:``.
         peer_host: its IP address; None on a unix socket.
         local: the address it connected to.
-        is_lmtp: whether LMTP is spoken there, and nothing else. Where a server takes
-            both, ``verb`` of the next `HelloEvent` tells.
+        is_lmtp: whether LMTP is spoken there, and nothing else.
+        takes_lmtp_too: whether both are: ``verb`` of the first `HelloEvent` that is
+            granted tells which of them, or that of the next behind STARTTLS.
     """
 
     hostname: str
@@ -82,6 +83,7 @@ class ConnectedEvent(ServerEvent):
     peer_host: str | None
     local: str
     is_lmtp: bool
+    takes_lmtp_too: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

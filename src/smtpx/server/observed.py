@@ -170,6 +170,7 @@ class ObservedConnection(Connection):
                 peer_host=info.peer_host,
                 local=info.local,
                 is_lmtp=info.is_lmtp,
+                takes_lmtp_too=self._options.lmtp_too,
             )
             if info.tls is not None:
                 self._tell(TLSEvent, tls=info.tls)
