@@ -114,15 +114,16 @@ def take_stock(malloc: Malloc) -> Holdings:
 
 
 #: How much more there may be at the end than when all is warm, as the fitted line has
-#: it. What is counted exactly is held to some times what it varies by (3 objects, 250
-#: blocks and 20 KiB in runs of four minutes): what varies are the caches of the
-#: interpreter, as of small tuples. The resident size is held to 5 MiB in 100: what a
-#: few used blocks at the ends of the allocators' heaps keep. It is there for what goes
-#: past both of them, as the stacks of threads do.
+#: it. Objects vary by 3, and blocks by 250 with the caches of the interpreter, as of
+#: small tuples. What malloc has in use varies by 5 KiB, but went up by half a MiB once
+#: in half an hour and 286,000 messages, and stayed: a table that doubles looks so. A
+#: MiB is one small piece kept of each third message. The resident size is held to 5
+#: MiB in 100: what a few used blocks at the ends of the heaps keep. It is there for
+#: what goes past both of them, as the stacks of threads do.
 ALLOWED: Final = {
     "objects": 100.0,
     "blocks": 1_000.0,
-    "malloc_mib": 0.1,
+    "malloc_mib": 1.0,
     "rss_mib": 2.5,
 }
 #: Of these none may be more than before.
