@@ -1,4 +1,8 @@
-"""What is no end of a message, and was taken for one (CVE-2023-51764 and others)."""
+"""What is no end of a message, and was taken for one (CVE-2023-51764 and others).
+
+Written here once for all tests, and a second time in `smtpx.probe.messages`, so that
+neither list loses a line unnoticed: tests/probe/test_flaws.py compares them.
+"""
 
 from __future__ import annotations
 
