@@ -145,7 +145,8 @@ bench-scale: $(VENV)/.dev  ## measure how the cost of the server grows
 docs: $(VENV)/.dev  ## write the generated pages again, and build the site in build/site
 	$(PY) tools/rfc.py
 	$(PY) tools/states.py
-	$(PY) tools/attacks.py
+	$(PY) -m tools.attacks
+	$(PY) -m tools.facts
 	$(PY) tools/counterparts.py
 	$(PY) tools/probe_results.py
 	$(PY) tools/interop_table.py

@@ -3,28 +3,27 @@
 The table, docs/explanation/attacks.toml, says for each attack what stops it, and which
 mutations of tools/mutations.toml take that away; the tests that notice stand there.
 
-    python tools/attacks.py    check, and write docs/explanation/attacks.md
+    python -m tools.attacks    check, and write docs/explanation/attacks.md
 """
 
 from __future__ import annotations
 
-import ast
 import sys
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+from tools import facts
+from tools.evidence import ROOT, SOURCE, is_there, link_to, missing_tests, read_tests
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
 TABLE: Final = ROOT / "docs" / "explanation" / "attacks.toml"
 PAGE: Final = TABLE.with_suffix(".md")
 #: As `python -m benchmarks attacks --to` wrote them.
 FIGURES: Final = ROOT / "benchmarks" / "attacks.md"
-MUTATIONS: Final = ROOT / "tools" / "mutations.toml"
-SOURCE: Final = ROOT / "src" / "smtpx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +56,22 @@ def read_attacks(path: Path = TABLE) -> tuple[dict[str, str], list[Attack]]:
     return {one["title"]: one.get("text", "").strip() for one in sections}, attacks
 
 
-def read_tests(path: Path = MUTATIONS) -> dict[str, tuple[str, ...]]:
-    """Read the tests of each mutation, by its name.
-
-    Raises:
-        ValueError: two have one name.
-    """
-    tests: dict[str, tuple[str, ...]] = {}
-    for row in tomllib.loads(path.read_text("utf-8"))["mutation"]:
-        if row["name"] in tests:
-            raise ValueError(f"two mutations are called {row['name']!r}")
-        tests[row["name"]] = tuple(row["tests"])
-    return tests
-
-
 # --------------------------------------------------------------------------- checking
 
 
 def all_mistakes(
-    attacks: Sequence[Attack], tests: Mapping[str, Sequence[str]]
+    attacks: Sequence[Attack],
+    tests: Mapping[str, Sequence[str]],
+    of_facts: Collection[str] = (),
 ) -> Iterator[str]:
-    """Say what is wrong with the rows, and with the mutations that they name."""
-    named = {name for attack in attacks for name in attack.mutations}
+    """Say what is wrong with the rows, and with the mutations that they name.
+
+    Args:
+        attacks: the rows.
+        tests: of each mutation, by its name.
+        of_facts: the mutations that tools/facts.py knows of.
+    """
+    named = {name for attack in attacks for name in attack.mutations} | set(of_facts)
     yield from (f"no attack names {name!r}" for name in tests.keys() - named)
     for attack in attacks:
         if not attack.mutations:
@@ -93,42 +86,7 @@ def all_mistakes(
     for name, paths in tests.items():
         if not paths:
             yield f"{name}: no test"
-        yield from (
-            f"{name}: there is no test {test}"
-            for test in paths
-            if not is_there(ROOT, test.partition("[")[0].replace("::", " "))
-        )
-
-
-def is_there(folder: Path, place: str) -> bool:
-    """Tell whether a file exists, and what may be named behind it, as ``Class.name``.
-
-    >>> is_there(SOURCE, "wire/framing.py DotDecoder.decode")
-    True
-    >>> is_there(SOURCE, "wire/framing.py DotDecoder.encode")
-    False
-    """
-    path, _, names = place.partition(" ")
-    file = folder / path
-    if not file.is_file():
-        return False
-    node: ast.AST | None = ast.parse(file.read_text("utf-8")) if names else None
-    for name in names.split(".") if names else ():
-        node = _find(node, name)
-        if node is None:
-            return False
-    return True
-
-
-def _find(parent: ast.AST | None, name: str) -> ast.AST | None:
-    """Return what is defined by a name, right below a module or class."""
-    for node in getattr(parent, "body", ()):
-        if getattr(node, "name", None) == name:
-            return node  # type: ignore[no-any-return]
-        targets = [getattr(node, "target", None), *getattr(node, "targets", ())]
-        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
-            return node  # type: ignore[no-any-return]
-    return None
+        yield from missing_tests(name, paths)
 
 
 # --------------------------------------------------------------------------- the page
@@ -163,20 +121,15 @@ def _row(attack: Attack, tests: Mapping[str, Sequence[str]]) -> str:
     place = f"`{file}`, `{names}`" if names else f"`{file}`"
     without = "<br>".join(attack.mutations)
     found = dict.fromkeys(test for name in attack.mutations for test in tests[name])
-    shown = ", ".join(map(_link, found))
+    shown = ", ".join(map(link_to, found))
     return f"| {attack.what} | {attack.defence} ({place}) | {without} | {shown} |\n"
-
-
-def _link(test: str) -> str:
-    path, _, name = test.partition("::")
-    text = name or Path(path).stem
-    return f"[{text.removeprefix('test_').replace('_', ' ')}](../../{path})"
 
 
 def main() -> int:
     """Run as the module's docstring says."""
     _, attacks = read_attacks()
-    mistakes = list(all_mistakes(attacks, read_tests()))
+    of_facts = facts.named_mutations(facts.read_facts())
+    mistakes = list(all_mistakes(attacks, read_tests(), of_facts))
     sys.stderr.writelines(f"{mistake}\n" for mistake in mistakes)
     if not mistakes:
         PAGE.write_text(attacks_page(), encoding="utf-8")

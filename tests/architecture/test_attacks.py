@@ -6,13 +6,14 @@ import dataclasses
 
 import pytest
 
-from tools import attacks, mutations
+from tools import attacks, evidence, facts, mutations
 from tools.attacks import Attack
 
 
 def test_the_table_is_whole_and_true() -> None:
     _, rows = attacks.read_attacks()
-    assert list(attacks.all_mistakes(rows, attacks.read_tests())) == []
+    of_facts = facts.named_mutations(facts.read_facts())
+    assert list(attacks.all_mistakes(rows, evidence.read_tests(), of_facts)) == []
 
 
 def test_the_page_is_current() -> None:
@@ -22,7 +23,7 @@ def test_the_page_is_current() -> None:
 
 def test_every_mutation_changes_what_is_there_once() -> None:
     for mutation in mutations.read_table():
-        path = attacks.SOURCE / mutation.file
+        path = evidence.SOURCE / mutation.file
         source = path.read_text(encoding="utf-8")
         assert mutation.applied_to(source) != source, mutation.name
 

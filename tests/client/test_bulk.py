@@ -909,6 +909,19 @@ def test_after_421_what_was_not_sent_is_sent_again() -> None:
     assert len(server.contents) == 6
 
 
+def test_bulk_forgets_chunking_that_another_connection_had() -> None:
+    """Exim takes BDAT of those only to whom it offered it."""
+    scripted = Scripted(CHUNKING, hello())
+    server = Mirror(scripted, {"MAIL 1": "421 4.3.2 enough"})
+    outcomes, error = send_many(scripted, letters(3), retry_not_sent=True)
+    assert error is None
+    assert found(outcomes) == [DELIVERED] * 3
+    assert server.contents == [b"x\r\n"] * 3
+    last = scripted.channel.writes
+    assert last.count(b"DATA\r\n") == 2
+    assert not any(b"BDAT" in write for write in last)
+
+
 def test_421_to_the_end_of_a_message_refuses_it() -> None:
     scripted = Scripted(CHUNKING, CHUNKING)
     Mirror(scripted, {"BDAT 1": "421 4.3.2 going down"})

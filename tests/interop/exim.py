@@ -30,6 +30,7 @@ tls_certificate = /etc/exim4/certificate.pem
 tls_privatekey = /etc/exim4/key.pem
 auth_advertise_hosts = ${if def:tls_in_cipher {*}{}}
 dsn_advertise_hosts = *
+chunking_advertise_hosts = ${if eq{$received_port}{@auth_port@}{}{*}}
 prdr_enable = true
 message_size_limit = 20M
 log_file_path = /var/log/exim-%slog

@@ -98,6 +98,10 @@ MASTER_CF = """\
   -o smtpd_authorized_xforward_hosts=127.0.0.0/8
   -o smtpd_sasl_authenticated_header=yes
   -o smtpd_relay_restrictions=reject_unauth_destination
+{host}:{strict_port} inet n - n - - smtpd
+  -o smtpd_forbid_unauth_pipelining=yes
+  -o broken_sasl_auth_clients=yes
+  -o smtpd_tls_auth_only=no
 {host}:{proxy_port} inet n - n - - smtpd
   -o smtpd_upstream_proxy_protocol=haproxy
   -o smtpd_peername_lookup=no
@@ -144,6 +148,8 @@ class Postfix:
     refusing_port: int
     # Takes XCLIENT and XFORWARD.
     gateway_port: int
+    # Closes on commands that did not wait; offers AUTH in both forms, in clear too.
+    strict_port: int
     # Wants a PROXY header.
     proxy_port: int
     # Has a filter behind it that it speaks to before it takes a message.
@@ -162,6 +168,7 @@ class Postfix:
 PORTS = (
     *("port", "tls_port", "auth_port", "gateway_port", "proxy_port"),
     *("proxied_port", "filtered_port", "filter_port", "relay_port", "refusing_port"),
+    "strict_port",
 )
 
 
