@@ -18,7 +18,7 @@ from smtpx.wire.address import Mailbox
 from smtpx.wire.params import MailOptions, RcptOptions
 from smtpx.wire.replies import Reply
 from tests.server.conftest import Certificates, Run
-from tests.server.peers import Signal, serve, settle, until
+from tests.server.peers import Signal, serve, settle, tight_listener, until
 
 
 def test_pipelined_commands_start_no_hook_after_close(run: Run) -> None:
@@ -420,3 +420,33 @@ def test_a_connection_lost_under_tls_in_the_turn_of_a_hook_leaves_nothing_behind
     run(scenario())
     gc.collect()  # an exception of a task that nobody awaits is told when it goes
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_the_last_replies_arrive_though_the_client_reads_late(
+    run: Run, certificates: Certificates, is_tls: bool
+) -> None:
+    """What is not written when the session ends is written before the connection is.
+
+    uvloop may drop it: the reply to QUIT is behind more than the kernel holds.
+    """
+    text = "\n".join(["x" * 400] * 100)
+    asked = []
+
+    class Wordy(Session):
+        async def help(self, topic: str) -> Reply:
+            asked.append(topic)
+            return Reply(214, "2.0.0", text)
+
+    async def scenario() -> None:
+        options = {"tls": certificates.server, "implicit_tls": True} if is_tls else {}
+        async with serve(Wordy, tight_listener(), **options) as served:
+            peer = await served.ready(certificates.client if is_tls else None)
+            peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            peer.send(b"HELP\r\n" * 20 + b"QUIT\r\n")
+            await settle(lambda: len(asked))
+            peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            assert await peer.codes(21) == [214] * 20 + [221]
+            assert await peer.rest() == b""
+
+    run(scenario())
