@@ -51,3 +51,19 @@ def test_the_proofs_of_scram(compared: list[Pair], password: str) -> None:
     # The server's of the client, and if that is right the client's of the server.
     assert compared[0][1] == keys.stored_key
     assert len(compared) == 1 + outcome.is_success
+
+
+def test_an_unknown_user_of_cram_md5_costs_a_comparison(compared: list[Pair]) -> None:
+    client = CramMd5Client(Credentials("nobody", "pencil"))
+    outcome = converse(CramMd5Server(), client, lambda _: None)
+    assert not outcome.is_success
+    (pair,) = compared
+    assert outcome.messages[-1].endswith(pair[1])
+
+
+def test_an_unknown_user_of_scram_costs_a_comparison(compared: list[Pair]) -> None:
+    context = ClientContext(nonce=b"rOprNGfwEbeRWgbNEkqO")
+    client = ScramSha256Client(Credentials("nobody", "pencil"), context)
+    outcome = converse(ScramSha256Server(), client, lambda _: None)
+    assert not outcome.is_success
+    assert len(compared) == 1

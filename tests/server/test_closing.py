@@ -439,8 +439,10 @@ def test_the_last_replies_arrive_though_the_client_reads_late(
             return Reply(214, "2.0.0", text)
 
     async def scenario() -> None:
-        options = {"tls": certificates.server, "implicit_tls": True} if is_tls else {}
-        async with serve(Wordy, tight_listener(), **options) as served:
+        context = certificates.server if is_tls else None
+        async with serve(
+            Wordy, tight_listener(), tls=context, implicit_tls=is_tls
+        ) as served:
             peer = await served.ready(certificates.client if is_tls else None)
             peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
             peer.send(b"HELP\r\n" * 20 + b"QUIT\r\n")
