@@ -1084,6 +1084,24 @@ def test_a_recipient_who_is_refused_the_second_time() -> None:
 # --- What is offered. ---
 
 
+@pytest.mark.parametrize(
+    ("protocol", "recipients"), [({}, 1), ({"lmtp": True}, 5), ({"lmtp_too": True}, 5)]
+)
+def test_from_smtp_to_lmtp_one_recipient_is_offered(
+    protocol: dict[str, bool], recipients: int
+) -> None:
+    """RFC 9422 section 4.2: a client that knows the limit need not run into it."""
+
+    async def scenario() -> None:
+        script = Upstream({"LHLO": "250-next.test\r\n250 LIMITS RCPTMAX=5"})
+        async with upstream(script):
+            relay = Relay(f"lmtp://{script.address}", options=OPTIONS)
+            offered = await relay.offered(ServerOptions(**protocol))
+        assert offered.limits.max_recipients == recipients
+
+    run(scenario())
+
+
 def test_what_both_can_is_offered() -> None:
     ours = ServerOptions(
         smtputf8=True, binarymime=True, dsn=True, extensions=frozenset({"MT-PRIORITY"})

@@ -186,7 +186,8 @@ class Relay:
             options: with all that you would offer.
 
         Returns:
-            Options to offer what both can, for messages of a size that both take.
+            Options to offer what both can, for messages of a size that both take, to as
+            many recipients as both take: from SMTP to LMTP that is one.
 
         Raises:
             SendError: the next server cannot be asked.
@@ -201,6 +202,8 @@ class Relay:
                 limits, max_message_octets=most if ours is None else min(ours, most)
             )
         recipients = capabilities.limits.get("RCPTMAX", limits.max_recipients)
+        if self.is_lmtp and not (options.lmtp or options.lmtp_too):
+            recipients = 1
         limits = replace(limits, max_recipients=min(limits.max_recipients, recipients))
         return replace(
             options,
