@@ -1085,10 +1085,15 @@ def test_a_recipient_who_is_refused_the_second_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "recipients"), [({}, 1), ({"lmtp": True}, 5), ({"lmtp_too": True}, 5)]
+    ("ours", "recipients"),
+    [
+        (ServerOptions(), 1),
+        (ServerOptions(lmtp=True), 5),
+        (ServerOptions(lmtp_too=True), 5),
+    ],
 )
 def test_from_smtp_to_lmtp_one_recipient_is_offered(
-    protocol: dict[str, bool], recipients: int
+    ours: ServerOptions, recipients: int
 ) -> None:
     """RFC 9422 section 4.2: a client that knows the limit need not run into it."""
 
@@ -1096,7 +1101,7 @@ def test_from_smtp_to_lmtp_one_recipient_is_offered(
         script = Upstream({"LHLO": "250-next.test\r\n250 LIMITS RCPTMAX=5"})
         async with upstream(script):
             relay = Relay(f"lmtp://{script.address}", options=OPTIONS)
-            offered = await relay.offered(ServerOptions(**protocol))
+            offered = await relay.offered(ours)
         assert offered.limits.max_recipients == recipients
 
     run(scenario())

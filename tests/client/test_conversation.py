@@ -987,3 +987,34 @@ def test_waiting_for_ever_can_be_asked_for() -> None:
     )
     scripted.connect()
     assert set(scripted.channel.timeouts) == {None}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"options": OPTIONS}, r"MailOptions, not of the type ClientOptions; .* given"),
+        ({"options": {"size": 1}}, "MailOptions, not of the type dict"),
+        (
+            {"rcpt_options": MailOptions()},
+            "RcptOptions, .* not of the type MailOptions",
+        ),
+    ],
+)
+def test_options_of_another_kind_fail_before_anything_is_sent(
+    arguments: dict[str, object], text: str
+) -> None:
+    scripted = Scripted("")
+    with pytest.raises(TypeError, match=text):
+        step(
+            scripted.client.send(
+                b"x",
+                sender="a@a.test",
+                recipients=["b@b.test"],
+                **arguments,  # type: ignore[arg-type]
+            )
+        )
+
+
+def test_a_client_with_options_of_a_message() -> None:
+    with pytest.raises(TypeError, match="ClientOptions, not of the type MailOptions"):
+        Scripted("", options=MailOptions())  # type: ignore[arg-type]

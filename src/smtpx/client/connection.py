@@ -84,6 +84,12 @@ class Connection:
     ) -> None:
         if url is None and socket is None:
             raise ValueError("a client needs a URL, or a connected socket")
+        if not isinstance(options, ClientOptions):
+            raise TypeError(
+                "options of a client are an smtpx.ClientOptions, not of the type "
+                f"{type(options).__name__}; an smtpx.MailOptions is given with a "
+                "message"
+            )
         target = Target(is_lmtp=self._is_lmtp)
         if url is not None:
             scheme = "lmtp" if self._is_lmtp else "smtp"

@@ -13,6 +13,7 @@ from smtpx.client.message_addresses import recipients_of, sender_of
 from smtpx.client.plan import Order
 from smtpx.wire.address import Mailbox
 from smtpx.wire.options import (
+    DEFAULT_MAIL_OPTIONS,
     DEFAULT_RCPT_OPTIONS,
     BodyType,
     MailOptions,
@@ -74,6 +75,8 @@ def make_order(
             names.append(str(recipient))
     if not names:
         raise ValueError("there are no recipients")
+    if options is not DEFAULT_MAIL_OPTIONS:
+        _require_mail_options(options)
     return Order(
         as_mailbox(sender) if sender else None,
         mailboxes,
@@ -84,10 +87,25 @@ def make_order(
     )
 
 
+def _require_mail_options(options: object) -> None:
+    """Refuse what takes the same name elsewhere, before anything is sent."""
+    if not isinstance(options, MailOptions):
+        raise TypeError(
+            "options of a message are an smtpx.MailOptions, not of the type "
+            f"{type(options).__name__}; an smtpx.ClientOptions is given to the client, "
+            "or to smtpx.send as client_options"
+        )
+
+
 def _options(options: RcptOptionsOf, names: list[str]) -> tuple[RcptOptions, ...]:
     """Return the options of each recipient."""
     if isinstance(options, RcptOptions):
         return (options,) * len(names)
+    if not isinstance(options, Mapping):
+        raise TypeError(
+            "rcpt_options are an smtpx.RcptOptions, or those of each recipient by "
+            f"name, not of the type {type(options).__name__}"
+        )
     if unknown := options.keys() - set(names):
         raise ValueError(f"options for who is no recipient: {', '.join(unknown)}")
     return tuple(options.get(name, DEFAULT_RCPT_OPTIONS) for name in names)
