@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import smtpx
-from smtpx.app.application import App
+from smtpx.app.application import App, AppOptions
 from smtpx.app.places import MboxSink, WebhookSink
 from smtpx.errors import DataRefused, RecipientsRefused, Refuse
 
@@ -279,6 +279,26 @@ async def test_what_an_lmtp_server_refuses_for_one_is_not_acknowledged(
     else:
         assert reply is not None
         assert reply.code == code
+
+
+@pytest.mark.parametrize("sender", ["a@b.c", ""])
+async def test_what_is_sent_on_has_no_return_path_of_ours(sender: str) -> None:
+    """RFC 5321 section 4.4: that field is for who delivers in the end."""
+    arrived = []
+    behind, front = App(), App(AppOptions(adds_trace=True))
+    behind.on_message()(lambda mail: arrived.append(mail.octets))
+    # What the client had in its message is none of our business.
+    message = b"Return-Path: <c@d.e>\r\n" + MESSAGE
+    async with behind.serving() as target:
+        pool = smtpx.ClientPool(f"smtp+plain://{target.addresses[0]}")
+        front.forward("@x.y", pool)
+        async with front.serving() as server, pool:
+            to = f"smtp+plain://{server.addresses[0]}"
+            await smtpx.asend(message, to=to, sender=sender, recipients=["b@x.y"])
+    (octets,) = arrived
+    assert octets.startswith(b"Received: from ")
+    assert octets.endswith(b"\r\n" + message)
+    assert octets.count(b"Return-Path:") == 1
 
 
 @pytest.mark.parametrize(("hops", "code"), [(100, 250), (101, 554)])

@@ -34,6 +34,7 @@ from smtpx.app.serving import set_by_sigterm
 from smtpx.app.sinks import Sink, trace_fields
 from smtpx.app.spool import spool
 from smtpx.errors import Refuse
+from smtpx.message.trace import make_return_path
 from smtpx.net.records import DNSRecordResolver, RecordResolver
 from smtpx.server.listener import Server
 from smtpx.server.session import Session
@@ -183,8 +184,9 @@ class App:
         """Send mail for recipients on to another server; its refusals are ours.
 
         The pool is yours: close it in a hook of `on_shutdown`. Set ``adds_trace``, so
-        that a loop is found: a message with a hundred Received fields is refused. By
-        LMTP, a message that is not taken for one of its recipients is refused for all.
+        that a loop is found: a message with a hundred Received fields is refused. Of
+        the fields that it adds, Return-Path is not sent on. By LMTP, a message that is
+        not taken for one of its recipients is refused for all.
 
         Args:
             pattern: as for `on_message`.
@@ -194,8 +196,12 @@ class App:
         async def handle(mail: Mail) -> Reply:
             if mail.message.hops > _MAX_HOPS:
                 raise Refuse(554, "5.4.6", "the message goes round in circles")
+            octets = mail.octets
+            if self.options.adds_trace:
+                # RFC 5321 section 4.4: ours is for who delivers in the end.
+                octets = octets.removeprefix(make_return_path(mail.reverse_path).octets)
             said = await forward(
-                mail.octets,
+                octets,
                 pool,
                 sender=mail.reverse_path,
                 recipients=[one.mailbox for one in mail.recipients],
