@@ -46,6 +46,43 @@ async def test_an_mbox_is_read_by_others(tmp_path: Path) -> None:
         assert second.get_payload() == ">From x\n"
 
 
+@pytest.mark.parametrize(
+    ("head", "sender"),
+    [
+        (b"Return-Path: <ann@example.com>\r\n", "ann@example.com"),
+        (b"Return-Path: <>\r\n", "MAILER-DAEMON"),
+        (b'Return-Path: <"a b"@example.com>\r\n', "MAILER-DAEMON"),
+        ("Return-Path: <\u00e4@example.com>\r\n".encode(), "MAILER-DAEMON"),
+        (b"X-Return-Path: <ann@example.com>\r\n", "MAILER-DAEMON"),
+        (b"X: y\r\nReturn-Path: <ann@example.com>\r\n", "MAILER-DAEMON"),
+    ],
+)
+async def test_an_mbox_names_the_sender(
+    tmp_path: Path, head: bytes, sender: str
+) -> None:
+    """RFC 4155 wants the address of the envelope, if readers can take it for one."""
+    sink = MboxSink(tmp_path / "mbox")
+    await sink.store(head, content())
+    await sink.store(b"", content(head, MESSAGE))
+    await sink.close()
+    with contextlib.closing(mailbox.mbox(sink.path)) as box:
+        names = [one.get_from().partition(" ")[0] for one in box]
+    assert names == [sender] * 2
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\n\r\n", b"\r\n" * 5])
+async def test_an_mbox_keeps_empty_lines_at_the_end(tmp_path: Path, end: bytes) -> None:
+    sink = MboxSink(tmp_path / "mbox")
+    message = b"Subject: x\r\n\r\nhi" + end
+    for _ in range(2):
+        await sink.store(b"", content(message))
+    await sink.close()
+    # What did not end with a line end has got one.
+    expected = message.replace(b"\r\n", b"\n") + b"\n" * (not end)
+    with contextlib.closing(mailbox.mbox(sink.path)) as box:
+        assert [box.get_bytes(key) for key in box.iterkeys()] == [expected] * 2
+
+
 async def test_what_was_not_written_whole_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,10 @@ __all__ = ["CallbackSink", "MboxSink", "WebhookSink", "forward"]
 # number of ">" before it, so that quoting can be undone; RFC 4155 describes the file).
 _FROM_LINE: Final = re.compile(rb"^(>*From )", re.MULTILINE)
 
+# Whom the first line of a message names in an mbox: the sender of the envelope, as far
+# as its readers can tell it from the date behind it.
+_RETURN_PATH: Final = re.compile(rb"Return-Path: <([!-~]+)>\n")
+
 # An empty line, without which many readers do not see the next message.
 _MESSAGE_END: Final = b"\n\n"
 
@@ -88,9 +92,11 @@ class MboxSink(Sink):
 
     def _append(self, octets: bytes) -> str:
         octets = octets.replace(b"\r\n", b"\n")
+        found = _RETURN_PATH.match(octets)
+        sender = b"MAILER-DAEMON" if found is None else found[1]
         date = time.asctime(time.gmtime()).encode()
-        text = b"From MAILER-DAEMON " + date + b"\n" + _FROM_LINE.sub(rb">\1", octets)
-        text = text.rstrip(b"\n") + _MESSAGE_END
+        text = b"From %b %b\n" % (sender, date) + _FROM_LINE.sub(rb">\1", octets)
+        text = text.removesuffix(b"\n") + _MESSAGE_END
         # Not Path.open, which takes no opener. No buffer: on a full disk it would try
         # again to write what it holds, before it lets anybody cut the file.
         with self._lock, open(self.path, "a+b", 0, opener=_private) as file:
