@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import trustme
 
 from tests.architecture.layout import ROOT
+from tests.ports import free_port
 from tests.slow_callbacks import without_slow_callbacks
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run_programs(blocks: Sequence[Block], folder: Path) -> None:
     mail.example.com beside them.
     """
     _write_certificates(folder)
-    ports = {address: f"127.0.0.1:{_free_port()}" for address in _ADDRESSES}
+    ports = {address: f"127.0.0.1:{free_port()}" for address in _ADDRESSES}
     with ExitStack() as servers:
         running: dict[str, ExitStack] = {}
         for block in blocks:
@@ -109,12 +109,6 @@ def _write_certificates(folder: Path) -> None:
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     server = authority.issue_cert("mail.example.com")
     server.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _command(program: str, file: str, folder: Path) -> list[str]:

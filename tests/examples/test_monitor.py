@@ -9,18 +9,12 @@ from typing import TYPE_CHECKING
 
 import smtpx
 from tests.examples.programs import run
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAMES = ("--sender", "probe@example.com", "--recipient", "echo@example.com")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -12,12 +12,25 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from tests.ports import HOST, free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+__all__ = [
+    "HOST",
+    "START_SECONDS",
+    "UNPRIVILEGED_USER",
+    "find_program",
+    "free_port",
+    "open_directory",
+    "poll",
+    "running",
+    "wait_until_listening",
+]
+
 T = TypeVar("T")
 
-HOST = "127.0.0.1"
 START_SECONDS = 120.0
 # The unprivileged user whom servers started by root deliver mail as.
 UNPRIVILEGED_USER = "nobody"
@@ -30,13 +43,6 @@ def find_program(name: str, package: str) -> str:
     if found is None:
         raise RuntimeError(f"{name} is not installed: the package is {package!r}")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def poll(probe: Callable[[], T | None], waiting_for: str) -> T:
