@@ -240,6 +240,10 @@ class Connection(Pump):
             logger.info("%s: TLS handshake failed: %s", self.info.id, error)
             self._lose_in_handshake("TLS handshake failed")
             return
+        except BaseException:
+            # Somebody cancels this task: all of the program's, maybe.
+            self._lose_in_handshake("TLS handshake given up")
+            raise
         finally:
             self._is_in_handshake = False
         # asyncio returns None, and uvloop a closed transport, if the connection was

@@ -390,6 +390,17 @@ class Pump(PumpHooks):
             self._drop()
             self._end_if_lost()
 
+    def _give_up(self, error: BaseException) -> None:
+        """Drop the connection: the pump failed, and its client would wait for ever."""
+        if isinstance(error, Exception):
+            # Not a hook's fault, whose exceptions are caught around it.
+            self._report("internal error; dropping the connection", error)
+        elif not isinstance(error, asyncio.CancelledError):
+            # It is to end more than a hook, as SystemExit and pytest.fail are.
+            self._report("a hook raised; dropping the connection", error)
+        self._drop()
+        self._end_if_lost()
+
     def _end_if_lost(self) -> None:
         """End the session after a pump that failed: nobody tells again of a loss."""
         if self._is_lost:
@@ -429,15 +440,10 @@ class Pump(PumpHooks):
                     await asyncio.sleep(0)
                 work = self._handle_ready()
             self._flush()
-        except asyncio.CancelledError:
-            self._drop()
-            self._end_if_lost()
-            raise
-        except Exception as error:
-            # Not a hook's fault, whose exceptions are caught around it.
-            self._report("internal error; dropping the connection", error)
-            self._drop()
-            self._end_if_lost()
+        except BaseException as error:
+            self._give_up(error)
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._is_pumping = False
         if self._is_read_paused:
