@@ -11,6 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+import redis.asyncio as redis_client
+from throttled.exceptions import StoreUnavailableError
 
 from smtpx.server.limiters import RedisRateLimiter
 from smtpx.server.rates import Decision, Rate
@@ -223,3 +225,55 @@ def test_the_workers_of_the_command_share_it(redis: Redis) -> None:
                 codes.append(client.makefile("rb").read(3))
         it.stop()
     assert codes == [b"220"] * 3 + [b"421"] * 9
+
+
+@pytest.mark.parametrize("value", ["hello", "", None])
+def test_a_key_that_somebody_else_wrote(
+    redis: Redis, value: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no outage: it is counted from zero there, and nobody else notices."""
+
+    async def scenario() -> None:
+        limiter, rate = RedisRateLimiter(redis.url, timeout=30), Rate(3, 3_600)
+        client = redis_client.Redis.from_url(redis.url)
+        await limiter.hit("ann", rate)
+        await limiter.hit("bob", rate)
+        (key,) = await client.keys("*ann")
+        for ask, left in ((limiter.hit, 2), (limiter.peek, 3)):
+            await client.delete(key)
+            if value is None:
+                await client.xadd(key, {"of another": "type"})
+            else:
+                await client.set(key, value)
+            caplog.clear()
+            assert await ask("ann", rate) == Decision(True, left, 0.0)
+            (record,) = caplog.records
+            assert record.levelname == "ERROR"
+            assert key.decode() in record.getMessage()
+        assert (await limiter.hit("ann", rate)).remaining == 2
+        assert (await limiter.hit("bob", rate)).remaining == 1
+        await client.aclose()
+        await limiter.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_redis_that_is_full_is_an_outage(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        limiter, rate = RedisRateLimiter(redis.url, timeout=30), Rate(3, 3_600)
+        client = redis_client.Redis.from_url(redis.url)
+        await limiter.hit("ann", rate)
+        await client.config_set("maxmemory", 1)
+        for key in ("ann", "bob"):
+            with pytest.raises(StoreUnavailableError):
+                await limiter.hit(key, rate)
+        await client.config_set("maxmemory", 0)
+        # And nothing was deleted.
+        assert not caplog.records
+        assert (await limiter.hit("ann", rate)).remaining == 1
+        await client.aclose()
+        await limiter.close()
+
+    asyncio.run(scenario())
