@@ -27,7 +27,13 @@ from typing import TYPE_CHECKING, Final
 
 import smtpx
 from benchmarks.drawing import draw_panels
-from benchmarks.holdings import Holdings, Malloc, find_growth, take_stock
+from benchmarks.holdings import (
+    Holdings,
+    Malloc,
+    find_growth,
+    grow_table_of_strings,
+    take_stock,
+)
 from smtpx.client.options import Chunking, TLSMode
 from smtpx.client.outgoing import Outgoing
 from smtpx.errors import Delivery
@@ -285,6 +291,7 @@ async def soak(minutes: float, leak: Leak, ledger: Ledger, to: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     scene = Scene(ledger, leak, port, make_certificates())
+    grow_table_of_strings()
     malloc = Malloc()
     start, number = time.monotonic(), 0
     while time.monotonic() - start < minutes * 60:
