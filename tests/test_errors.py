@@ -329,8 +329,22 @@ def test_recipients_refused() -> None:
     assert RecipientsRefused("refused", results=[never]).is_temporary is False
 
 
+def test_recipients_refused_are_named_up_to_three() -> None:
+    """Which reply is whose is what a log has to tell, but not a thousand times."""
+    results = [
+        RecipientResult(f"{name}@b.test", Reply(550, "5.1.1", "no"), is_accepted=False)
+        for name in "abcd"
+    ]
+    said = "refused: a@b.test: 550 5.1.1 no; b@b.test: 550 5.1.1 no; c@b.test: "
+    error = RecipientsRefused("refused", results=results[:3])
+    assert str(error) == said + "550 5.1.1 no"
+    error = RecipientsRefused("refused", results=results)
+    assert str(error) == said + "550 5.1.1 no; and 1 more"
+
+
 def test_recipients_refused_without_replies() -> None:
     error = RecipientsRefused("none was asked", results=[])
+    assert str(error) == "none was asked"
     assert (error.recipients, error.reply, error.recipient) == ({}, None, None)
     assert error.is_temporary is False
 

@@ -88,6 +88,10 @@ _ErrorT = TypeVar("_ErrorT", bound="SMTPXError")
 # What smtplib puts in smtp_code when there was no reply at all.
 _NO_REPLY = -1
 
+# How many refused recipients the text of an error names: a line of a log is to be
+# read, and all of them are in its data.
+_SHOWN_RECIPIENTS = 3
+
 
 class Delivery(enum.StrEnum):
     """What is known about a message after an attempt to send it."""
@@ -491,6 +495,15 @@ class RecipientsRefused(SendError, smtplib.SMTPRecipientsRefused):
             for recipient, reply in refusals.items()
         }
         self.args = (self.recipients,)
+
+    def __str__(self) -> str:
+        said = [
+            f"{recipient}: {code} {text.decode('utf-8', 'replace')}"
+            for recipient, (code, text) in self.recipients.items()
+        ]
+        if len(said) > _SHOWN_RECIPIENTS:
+            said[_SHOWN_RECIPIENTS:] = [f"and {len(said) - _SHOWN_RECIPIENTS} more"]
+        return ": ".join(filter(None, (self.text, "; ".join(said))))
 
 
 class DataRefused(SendError, smtplib.SMTPDataError):

@@ -423,7 +423,6 @@ def test_without_anybody_to_ask_it_says_what_to_do(run: Runner, inbox: Inbox) ->
             [*PEOPLE, "--body", "x", "--insecure", "--server-name", "x"],
             "--insecure checks nothing",
         ),
-        ([*PEOPLE, "--attach", "no-such-file"], "no-such-file"),
         (["--no-such-option"], "--no-such-option"),
     ],
 )
@@ -450,6 +449,7 @@ def test_wrong_use_is_one_line(run: Runner, arguments: list[str], said: str) -> 
         ([*PEOPLE, "--body", "x", "--hello-name", "a\r\nMAIL"], 65, "control octet"),
         ([*PEOPLE, "--body", "x", "--envid", "ä"], 69, "DSN"),
         ([*PEOPLE, "--body", "x", "--ca-file", "{empty}"], 66, "is no PEM file"),
+        ([*PEOPLE, "--attach", "no-such"], 66, "'no-such' does not exist"),
     ],
 )
 def test_wrong_input_is_one_line(

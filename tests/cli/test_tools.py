@@ -84,6 +84,13 @@ def test_an_unknown_command(run: Callable[..., Run]) -> None:
     )
 
 
+def test_no_command_shows_which_there_are(run: Callable[..., Run]) -> None:
+    ran = run()
+    assert (ran.code, ran.out) == (64, "")
+    assert ran.err.startswith("Usage: smtpx [OPTIONS] COMMAND [ARGS]...\n")
+    assert ran.err.endswith("  serve   Receive messages.\n")
+
+
 def run_module(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-m", "smtpx", *arguments],

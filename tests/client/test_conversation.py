@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 from dataclasses import replace
@@ -195,6 +197,32 @@ def test_no_connection(failure: OSError, kind: type[SendError]) -> None:
     assert caught.value.is_temporary
     assert caught.value.delivery is Delivery.NOT_SENT
     assert caught.value.__cause__ is failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        # As asyncio has it, which puts its own words in the place of the system's.
+        (
+            ConnectionRefusedError(
+                errno.ECONNREFUSED, "Connect call failed ('::1', 1)"
+            ),
+            "Connection refused; nothing listens there: check host and port",
+        ),
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            "Name or service not known; check the name of the server",
+        ),
+        (OSError(errno.EHOSTUNREACH, "x"), os.strerror(errno.EHOSTUNREACH)),
+        (OSError("the proxy refuses"), "the proxy refuses"),
+    ],
+)
+def test_why_there_is_no_connection(failure: OSError, said: str) -> None:
+    scripted = Scripted()
+    scripted.runtime.error = failure
+    with pytest.raises(ConnectError) as caught:
+        scripted.connect()
+    assert str(caught.value) == f"no connection to mx.test:25: {said}"
 
 
 def test_open_socket_is_used_once() -> None:
@@ -414,6 +442,28 @@ def test_handshake_that_takes_too_long() -> None:
     with pytest.raises(PhaseTimeout) as caught:
         scripted.connect()
     assert caught.value.phase == "tls"
+    assert str(caught.value) == "the server took longer than Timeouts.tls allows"
+
+
+def test_no_greeting_where_tls_is_from_the_start() -> None:
+    """Such a server waits for a handshake, and the client for a greeting."""
+    scripted = Scripted("== TIMEOUT ==")
+    with pytest.raises(PhaseTimeout, match="from the start, use smtps://") as caught:
+        scripted.connect()
+    assert caught.value.delivery is Delivery.NOT_SENT
+
+
+def test_a_reply_that_never_comes_may_be_a_message_delivered() -> None:
+    script = (
+        hello()
+        + "C: MAIL FROM:<a@a.test>\nS: 250 ok\nC: RCPT TO:<b@b.test>\nS: 250 ok\n"
+        "C: DATA\nS: 354 go\nC| x\\r\\n.\\r\\n\n== TIMEOUT =="
+    )
+    scripted = Scripted(script)
+    scripted.connect()
+    with pytest.raises(PhaseTimeout, match="may have the message") as caught:
+        step(scripted.client.send(b"x", sender="a@a.test", recipients="b@b.test"))
+    assert caught.value.delivery is Delivery.UNKNOWN
 
 
 @pytest.mark.parametrize(

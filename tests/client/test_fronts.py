@@ -31,6 +31,7 @@ from smtpx.errors import (
 )
 from smtpx.server.listener import Server
 from smtpx.server.options import ServerOptions
+from smtpx.server.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -502,3 +503,10 @@ def test_server_that_goes_away(front: Front) -> None:
         thread.start()
         front.run(scenario)
         thread.join(30)
+
+
+def test_tls_where_starttls_is_meant() -> None:
+    with Server(Session).run_in_thread() as server:
+        client = Client(f"smtps://{server.addresses[0]}")
+        with pytest.raises(TLSFailed, match=r"use smtp\+starttls://"):
+            client.connect()

@@ -68,6 +68,23 @@ def test_bad_url(url: str) -> None:
         parse_url(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("smtp://", "there is no host"),
+        ("smtp://user:secret@", "there is no host"),
+        ("smtp://user:p@ss@mx.test", "more than one @: in a user or password .* %40"),
+        ("smtp://mx.test:x", "what follows 'mx.test:' is no port"),
+        ("smtp://mx.test/path", "nothing follows host and port: write 'mx.test' alone"),
+        ("smtp://[::1]:x", "it begins with '\\['; an IPv6 address stands in brackets"),
+        ("smtp://mx test", "it begins with 'mx test'"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_told(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_url(url)
+
+
 def test_default_scheme() -> None:
     assert parse_url("mx.test", default_scheme="lmtp").is_lmtp
 
@@ -76,7 +93,7 @@ def test_password_is_not_shown() -> None:
     target = parse_url("smtps://user:secret@mx.test")
     for text in (repr(target), str(target), repr(Auth("user", "secret"))):
         assert "secret" not in text
-    with pytest.raises(ValueError, match="host") as caught:
+    with pytest.raises(ValueError, match="is no port") as caught:
         parse_url("smtps://user:secret@mx.test:port")
     assert "secret" not in str(caught.value)
 

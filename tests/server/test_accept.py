@@ -436,6 +436,24 @@ def test_a_server_needs_an_address() -> None:
         Server(Session, [])
 
 
+def test_a_port_alone_is_no_address() -> None:
+    with pytest.raises(TypeError, match=r"'127.0.0.1:2525', or ':2525'"):
+        Server(Session, 2525)  # type: ignore[arg-type]
+
+
+def test_a_session_is_no_factory_of_sessions() -> None:
+    """Found at the start, and not at the first connection."""
+    session = Session(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="give it the class, not <"):
+        Server(session)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a b", "mx.test\r\n250 x", "\u2028", "m\u00fc.test"])
+def test_a_name_that_cannot_greet(name: str) -> None:
+    with pytest.raises(ValueError, match="is not one word of ASCII characters"):
+        ServerOptions(hostname=name)
+
+
 def test_a_listener_that_contradicts_the_server() -> None:
     with pytest.raises(ValueError, match="need tls"):
         Server(

@@ -372,10 +372,20 @@ def test_lone_surrogates_are_refused(local_part: str) -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Mailbox.parse("bob"), "bob is no mailbox: no domain: bob"),
-        (lambda: Mailbox("a b", "c.d"), "a b@c.d is no mailbox: unexpected:  b"),
-        (lambda: Mailbox.parse("a@-"), "a@- is no mailbox: bad domain: -"),
-        (lambda: Mailbox.parse("a\n@b"), "a\\n@b is no mailbox: no domain: a\\n@b"),
+        (lambda: Mailbox.parse("bob"), "'bob' is no mailbox: no domain: bob"),
+        (lambda: Mailbox("a b", "c.d"), "'a b@c.d' is no mailbox: unexpected:  b"),
+        (lambda: Mailbox.parse("a@-"), "'a@-' is no mailbox: bad domain: -"),
+        (lambda: Mailbox.parse("a\n@b"), "'a\\n@b' is no mailbox: no domain: a\\n@b"),
+        (
+            lambda: Mailbox.parse("Bob <b@c.d>"),
+            "'Bob <b@c.d>' is no mailbox: no domain: Bob <b@c.d>; write the address "
+            "alone, without a name and without <>",
+        ),
+        (
+            lambda: Mailbox.parse("a@b.c, d@e.f"),
+            "'a@b.c, d@e.f' is no mailbox: unexpected: , d@e.f; give several addresses "
+            "as a list",
+        ),
     ],
 )
 def test_error_is_a_sentence_about_the_address(

@@ -324,3 +324,12 @@ def test_named_replies_fit_a_line_and_have_enhanced_codes() -> None:
 def test_codes_of_named_replies(name: str, codes: str) -> None:
     reply = named_replies()[name]
     assert f"{reply.code} {reply.enhanced}" == codes
+
+
+def test_a_reply_is_shown_as_it_is_written() -> None:
+    replies = [Reply(250, "2.1.5", "OK"), Reply(220), Reply(550, "5.7.1", "no\nnever")]
+    assert repr(replies) == (
+        "[Reply(250, '2.1.5', 'OK'), Reply(220, None, ''), "
+        "Reply(550, '5.7.1', 'no\\nnever')]"
+    )
+    assert eval(repr(replies)) == replies

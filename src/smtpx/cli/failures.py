@@ -141,7 +141,8 @@ def explain(error: Exception) -> Failure:
     if not hint:
         hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
     text = _text(error)
-    return Failure(code, f"{text}; {hint}" if hint else text)
+    # The clients' own errors may give the same advice.
+    return Failure(code, text if not hint or hint in text else f"{text}; {hint}")
 
 
 def _cause(error: Exception) -> BaseException:

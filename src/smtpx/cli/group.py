@@ -36,13 +36,21 @@ Try it in two terminals:
 """
 
 
-@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    help=_HELP,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(
     __version__,
     message="smtpx %(version)s" + (" (compiled)" if is_compiled() else ""),
 )
-def cli() -> None:
-    """Group the commands."""
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Group the commands; without one, show which there are."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(ExitCode.USAGE)
 
 
 cli.add_command(serve)
@@ -101,9 +109,17 @@ def _fail(error: Exception) -> ExitCode:
 
 def _usage_error(error: click.UsageError) -> ExitCode:
     """Tell what is wrong with the command line, and where help is."""
+    if isinstance(error, click.BadParameter) and _is_about_a_file(error):
+        return _tell(error.format_message().rstrip("."), ExitCode.NO_INPUT)
     path = error.ctx.command_path if error.ctx else "smtpx"
     message = error.format_message().rstrip(".")
     return _tell(f"{message} (`{path} --help` tells more)", ExitCode.USAGE)
+
+
+def _is_about_a_file(error: click.BadParameter) -> bool:
+    """Whether a file that an option names is not there, which help tells nothing of."""
+    kind = None if error.param is None else error.param.type
+    return isinstance(kind, click.Path) and kind.exists
 
 
 def _tell(text: str, code: ExitCode) -> ExitCode:

@@ -168,7 +168,8 @@ seconds) and times=, and at last a reply, drop, or nothing after a delay:
   --fault "data probability=0.1 451 4.3.0 try later"
   --fault "connect delay=3" --fault "mail times=2 drop"
 The stages: connect, hello, start_tls, auth, mail, rcpt, start_data (DATA, or
-the first BDAT), data (the end of the message).
+the first BDAT), data (the end of the message), reply (the message is kept, and
+the client has not been told).
 
 \b
 Servers of --release-to are smtp://HOST:PORT, smtps://, smtp+starttls:// and

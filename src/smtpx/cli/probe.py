@@ -106,8 +106,8 @@ Examples:
 Exit codes, as in sysexits.h:
    0 nothing of that kind    68 there is no such host
   64 wrong command line      75 it cannot be reached, or greets with a refusal
-  77 the login is refused
   66 a file cannot be read   76 unsafe, or what --fail-on says
+                             77 the login is refused
 
 Probe your own servers, or those whose owners asked you to: each run makes some
 seventy connections with mistakes in them.

@@ -238,11 +238,11 @@ Examples:
 
 \b
 Exit codes, as in sysexits.h:
-   0 all recipients accepted     69 refused for good, or not available
-  64 wrong command line          75 refused for now: try again later
-  65 wrong message or address    76 protocol or TLS cannot be trusted
-  66 a file cannot be read       77 wrong user or password
-  67 a recipient was refused     68 there is no such host
+   0 all recipients accepted     68 there is no such host
+  64 wrong command line          69 refused for good, or not available
+  65 wrong message or address    75 refused for now: try again later
+  66 a file cannot be read       76 protocol or TLS cannot be trusted
+  67 a recipient was refused     77 wrong user or password
 """
 
 
@@ -280,7 +280,7 @@ def _check(arguments: SendArguments) -> None:
     if not arguments.files and not has_content:
         raise click.UsageError(
             "there is nothing to send: name a FILE, or - for standard input, or give "
-            "--subject or --body; `smtpx send --help` has examples"
+            "--subject or --body"
         )
     if arguments.dry_run and arguments.check_recipients:
         raise click.UsageError("--dry-run asks no server: leave out one of the two")

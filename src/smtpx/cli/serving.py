@@ -298,6 +298,9 @@ def _accepted(words: tuple[str, ...]) -> frozenset[str]:
     for word in words:
         try:
             Mailbox.parse(word if "@" in word else f"x@{word}")
-        except BadSyntax as error:
-            raise click.UsageError(f"--accept {word!r}: {error.text}") from None
+        except BadSyntax:
+            raise click.UsageError(
+                f"--accept {word!r} is neither a domain nor an address: write "
+                "example.com or ann@example.com"
+            ) from None
     return frozenset(word.lower() for word in words)

@@ -115,7 +115,27 @@ def _tls_failed(error: Exception) -> TLSFailed:
             "authority"
         )
         return TLSFailed(text, phase="tls", is_temporary=False)
-    return TLSFailed(f"the TLS handshake failed: {error}", phase="tls")
+    hint = ""
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        # Of what it answers in clear, OpenSSL takes the first octets for a version.
+        hint = (
+            "; no TLS begins at this port: use smtp+starttls:// if it is for STARTTLS, "
+            "as 587 is"
+        )
+    return TLSFailed(f"the TLS handshake failed: {error}{hint}", phase="tls")
+
+
+def _timeout_text(phase: str, delivery: Delivery, *, is_total: bool) -> str:
+    """Say what took too long, what became of the message, and what can be done."""
+    text = f"the server took longer than Timeouts.{phase} allows"
+    if is_total:
+        text = f"the time for the whole call was up in phase {phase} (Timeouts.total)"
+    if delivery is Delivery.UNKNOWN:
+        return f"{text}; the server may have the message, and deliver it"
+    if phase == "greeting":
+        # A server that waits for a handshake says nothing in clear.
+        return f"{text}; if this port is for TLS from the start, use smtps://"
+    return text
 
 
 class Link:
@@ -339,9 +359,8 @@ class Link:
             text = f"the server is out of step: {error}"
             return OutOfStep(text, phase=phase, delivery=delivery)
         if isinstance(error, TimeoutError):
-            text = f"phase {phase} took too long"
-            if self.deadline is not None and self._clock() >= self.deadline:
-                text = f"the time for the whole call was up in phase {phase}"
+            is_total = self.deadline is not None and self._clock() >= self.deadline
+            text = _timeout_text(phase, delivery, is_total=is_total)
             return PhaseTimeout(text, phase=phase, delivery=delivery)
         if isinstance(error, EOFError | OSError):
             lost = ConnectionLost(

@@ -7,6 +7,7 @@ calls that hold it.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket as sockets
 from typing import TYPE_CHECKING, Final
 
@@ -142,7 +143,7 @@ class Opening(Connection):
         except OSError as error:
             if isinstance(error, SendError):
                 raise
-            text = f"no connection to {place}: {error}"
+            text = f"no connection to {place}: {_why(error)}"
             is_temporary = error.is_temporary if isinstance(error, DNSFailure) else None
             raise ConnectError(
                 text, phase="connect", is_temporary=is_temporary
@@ -296,6 +297,19 @@ class Opening(Connection):
             self._link = None
             await link.channel.close()
         return reply
+
+
+def _why(error: OSError) -> str:
+    """Say why there is no connection, in the system's words, and where to look."""
+    if isinstance(error, sockets.gaierror):
+        return f"{error.strerror}; check the name of the server"
+    if error.errno is None:
+        return str(error)
+    # Of the system, as asyncio puts "Connect call failed" and the address in its place.
+    reason = os.strerror(error.errno)
+    if isinstance(error, ConnectionRefusedError):
+        return f"{reason}; nothing listens there: check host and port"
+    return reason
 
 
 def _default_hello_name(channel: Channel) -> str:

@@ -347,16 +347,30 @@ def parse_url(url: str, *, default_scheme: str = "smtp") -> Target:
     return _parse_authority(rest.removesuffix("/"), scheme)
 
 
+def _what_is_wrong(text: str) -> str:
+    """Say why no host, port and login can be made of a text, and show no password."""
+    login, _, rest = text.rpartition("@")
+    if "@" in login:
+        return "there is more than one @: in a user or password it is written %40"
+    # Without a host it might be a password that stands behind the colon.
+    host, colon, _ = rest.partition(":")
+    if not host:
+        return "there is no host: write smtp://host or smtp://host:port"
+    if "/" in rest:
+        return f"nothing follows host and port: write {host.partition('/')[0]!r} alone"
+    if colon and not host.startswith("["):
+        return f"what follows '{host}:' is no port, a number from 1 to 65535"
+    return (
+        f"not a host with an optional port: it begins with {host!r}; "
+        "an IPv6 address stands in brackets"
+    )
+
+
 def _parse_authority(text: str, scheme: _Scheme) -> Target:
     """Parse what stands between ``//`` and the path (RFC 3986 section 3.2)."""
     match = _AUTHORITY.fullmatch(text)
     if match is None:
-        # Of a URL without a host it might be a password that stands behind the colon.
-        host = text.rpartition("@")[2].partition(":")[0]
-        raise ValueError(
-            f"not a host with an optional port: it begins with {host!r}; "
-            "user:password@ stands before a host, and an IPv6 address in brackets"
-        )
+        raise ValueError(_what_is_wrong(text))
     port = scheme.port if match["port"] is None else int(match["port"])
     if not 1 <= port <= 65_535:
         raise ValueError(f"a port is 1 to 65535, not {port}")

@@ -141,8 +141,10 @@ class ClientMachine(ClientBase):
                 self._fail("octets that no command asked for")
             ahead = _STEPS[self._ahead].get(allowed_as)
             if ahead is None:
+                allowed = ", ".join(sorted(CLIENT_ALLOWED[self._ahead] - {ANY_VERB}))
                 raise RuntimeError(
-                    f"{verb} is out of order: the state is {self._ahead}"
+                    f"{verb} is out of order: the state is {self._ahead}, where "
+                    f"in order are {allowed or 'none'}"
                 )
             encode = _ENCODERS.get(kind)
             line = command.encode() if encode is None else encode(self, command)

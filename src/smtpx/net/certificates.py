@@ -228,7 +228,8 @@ def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
     try:
         context.load_cert_chain(certificate.chain, certificate.key, password)
     except ssl.SSLError as error:
-        message = f"{where}: no certificate with its key in PEM form ({error.reason})"
+        reason = f" ({error.reason})" if error.reason else ""  # of what is no PEM
+        message = f"{where}: no certificate with its key in PEM form{reason}"
         raise ssl.SSLError(error.errno, message) from None
     except OSError as error:
         raise OSError(error.errno, f"{where}: {error.strerror}") from None

@@ -73,6 +73,7 @@ class Server:
         *,
         options: ServerOptions | None = None,
     ) -> None:
+        _require_factory(session_factory)
         listeners = listeners_of(address)
         self.session_factory = session_factory
         self.options = options or ServerOptions()
@@ -321,6 +322,16 @@ class Server:
     async def _wait_gone(self) -> None:
         if self._all_gone is not None:
             await self._all_gone.wait()
+
+
+def _require_factory(factory: object) -> None:
+    """Refuse what is no factory now, and not at the first connection."""
+    if not callable(factory):
+        message = (
+            "a server makes a session for each connection: give it the class, not "
+            f"{factory!r}"
+        )
+        raise TypeError(message)
 
 
 class _ServerThread(threading.Thread):

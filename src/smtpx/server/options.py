@@ -196,6 +196,11 @@ class ServerOptions:
         if self.lmtp and self.lmtp_too:
             message = "lmtp is in place of SMTP, lmtp_too beside it: choose one"
             raise ValueError(message)
+        name = self.hostname
+        if not (name.isascii() and name.isprintable() and " " not in name):
+            # It begins every greeting, and a client takes the first word for it.
+            message = f"hostname {name!r} is not one word of ASCII characters"
+            raise ValueError(message)
         if self.tls is None and (
             self.implicit_tls or (self.require_tls and not self.plaintext_networks)
         ):

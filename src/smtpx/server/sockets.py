@@ -157,9 +157,19 @@ def listeners_of(address: Address | Sequence[Address]) -> list[Listener]:
     given = (
         [address] if isinstance(address, str | socket.socket | Listener) else address
     )
+    _refuse_a_number(address)
     if not given:
         raise ValueError("a server needs an address to listen on")
     return [one if isinstance(one, Listener) else Listener(one) for one in given]
+
+
+def _refuse_a_number(address: object) -> None:
+    """Tell what to write in place of a port alone, which others take."""
+    if isinstance(address, int):
+        raise TypeError(
+            f"a port alone is no address: write '127.0.0.1:{address}', or ':{address}' "
+            "for every interface"
+        )
 
 
 @dataclass(frozen=True, slots=True)

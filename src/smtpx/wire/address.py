@@ -105,7 +105,12 @@ def quote_local_part(text: str) -> str:
 
 def _no_mailbox(text: str, error: BadAddress) -> BadAddress:
     """Make a sentence of what is wrong, for who gave the whole address."""
-    return BadAddress(f"{escape_part(text)} is no mailbox: {error.text}")
+    hint = ""
+    if text.endswith(">"):
+        hint = "; write the address alone, without a name and without <>"
+    elif "," in text:
+        hint = "; give several addresses as a list"
+    return BadAddress(f"'{escape_part(text)}' is no mailbox: {error.text}{hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +129,9 @@ class Mailbox:
 
     >>> Mailbox("bob", "example.com")
     Mailbox(local_part='bob', domain='example.com')
-    >>> Mailbox("bob> SIZE=1", "example.com")
+    >>> Mailbox("bob> X=1", "example.com")
     Traceback (most recent call last):
-    smtpx.errors.BadAddress: bob> SIZE=1@example.com is no mailbox: unexpected: > SIZE=1
+    smtpx.errors.BadAddress: 'bob> X=1@example.com' is no mailbox: unexpected: > X=1
     """
 
     local_part: str

@@ -178,6 +178,11 @@ class Reply:
         """Whether the command failed and will fail again (5yz)."""
         return self.code >= 500
 
+    def __repr__(self) -> str:
+        # As it is written: results are full of replies, and people print results.
+        enhanced = None if self.enhanced is None else str(self.enhanced)
+        return f"Reply({self.code}, {enhanced!r}, {self.text!r})"
+
     def __str__(self) -> str:
         codes = f"{self.code} {self.enhanced}" if self.enhanced else str(self.code)
         return f"{codes} {self.text}".rstrip()

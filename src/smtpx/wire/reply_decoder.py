@@ -155,7 +155,7 @@ class ReplyDecoder:
     (None, True)
     >>> decoder.feed(b"NING\r\n")
     >>> decoder.next_reply()
-    Reply(code=250, enhanced=None, lines=('mx.example.com', 'PIPELINING'))
+    Reply(250, None, 'mx.example.com\nPIPELINING')
     """
 
     def __init__(
