@@ -67,6 +67,11 @@ async def test_the_first_pattern_that_matches_counts() -> None:
     ]
 
 
+def test_a_decorator_without_brackets() -> None:
+    with pytest.raises(TypeError, match=r"write @app.on_message\(\) for all"):
+        App().on_message(lambda _mail: None)  # type: ignore[arg-type]
+
+
 async def test_a_recipient_of_no_pattern_is_refused() -> None:
     app = App()
     app.on_message("a@example.com")(lambda _mail: None)

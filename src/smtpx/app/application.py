@@ -153,8 +153,10 @@ class App:
                 ``*``, which all match; none: all recipients.
 
         Raises:
+            TypeError: it stands without brackets, so what it gets is the handler.
             ValueError: a pattern is none.
         """
+        _require_texts(patterns)
         made = [Pattern(one) for one in patterns or ("*",)]
 
         def add(handler: HandlerT) -> HandlerT:
@@ -371,6 +373,13 @@ class App:
             body, executor, head=head, memory_octets=self.options.memory_octets
         )
         return Arrival(taken, session.connection, session.envelope, self.resolver)
+
+
+def _require_texts(patterns: tuple[object, ...]) -> None:
+    """Refuse a decorator that was written without its brackets, and say so."""
+    if any(callable(one) for one in patterns):
+        message = "write @app.on_message() for all recipients, or a pattern in it"
+        raise TypeError(message)
 
 
 def _refuse(_user: str, _password: str) -> bool:

@@ -39,6 +39,7 @@ Try it in two terminals:
 @click.group(
     help=_HELP,
     invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",  # click would have it in brackets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(

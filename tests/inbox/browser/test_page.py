@@ -58,6 +58,13 @@ def test_mail_appears_as_it_arrives(page: Page, send: Send) -> None:
     expect(page.locator("#total")).to_have_text("2")
 
 
+def test_a_message_without_from_is_its_senders(page: Page, send: Send) -> None:
+    send(b"Subject: no author\r\n\r\nhello\r\n")
+    expect(page.locator(".row .who")).to_contain_text("ann@example.com")
+    page.get_by_role("option").first.click()
+    expect(page.locator(".meta-line.first")).to_contain_text("ann@example.com")
+
+
 @pytest.mark.usefixtures("three")
 def test_what_is_opened_is_read(page: Page) -> None:
     page.get_by_role("option").first.click()

@@ -39,6 +39,9 @@ export function visible(text) {
   );
 }
 
+// Who wrote a message; where it has no From, who sent it.
+export const authorOf = (message) => message.from ?? (message.sender ? { name: "", address: message.sender } : null);
+
 export const nameOf = (who) => (who ? visible(who.name || who.address) : "(nobody)");
 
 export function addressOf(who) {

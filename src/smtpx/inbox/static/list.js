@@ -2,7 +2,7 @@
 // document, and only the pages in sight are asked for.
 
 import { h, icon } from "./dom.js";
-import { nameOf, plural, shortTime, visible } from "./format.js";
+import { authorOf, nameOf, plural, shortTime, visible } from "./format.js";
 
 const PAGE = 100;
 const SPARE = 6; // rows beyond each edge, so that scrolling shows no gap
@@ -175,7 +175,7 @@ export class MessageList {
       h(
         "div",
         { class: "row-top" },
-        h("span", { class: "who" }, h("bdi", {}, nameOf(message.from)), message.read ? null : h("span", { class: "hidden" }, ", unread")),
+        h("span", { class: "who" }, h("bdi", {}, nameOf(authorOf(message))), message.read ? null : h("span", { class: "hidden" }, ", unread")),
         h("time", { datetime: message.received_at }, shortTime(message.received_at)),
       ),
       h("div", { class: "row-subject" }, h("bdi", {}, visible(message.subject) || "(no subject)"), marks),

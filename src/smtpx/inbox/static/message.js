@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { button, h, icon, toast } from "./dom.js";
-import { addressOf, fullTime, nameOf, octets, visible } from "./format.js";
+import { addressOf, authorOf, fullTime, nameOf, octets, visible } from "./format.js";
 import { openRelease } from "./release.js";
 import { TABS } from "./tabs.js";
 
@@ -126,7 +126,7 @@ export class MessageView {
       h(
         "div",
         { class: "sender" },
-        h("span", { class: "avatar", "aria-hidden": "true" }, initial(message.from)),
+        h("span", { class: "avatar", "aria-hidden": "true" }, initial(authorOf(message))),
         h(
           "dl",
           { class: "meta" },
@@ -137,7 +137,7 @@ export class MessageView {
             h(
               "dd",
               {},
-              h("b", {}, h("bdi", {}, nameOf(message.from))),
+              h("b", {}, h("bdi", {}, nameOf(authorOf(message)))),
               message.from?.name ? [" ", h("span", { class: "faint" }, h("bdi", {}, visible(message.from.address)))] : null,
             ),
           ),
