@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import mailbox
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +68,39 @@ def mbox(tmp_path: Path) -> Path:
         )
     )
     return path
+
+
+def test_a_reader_that_had_enough_leaves_nothing_unsent(
+    inbox: Inbox, folder: Path
+) -> None:
+    """As in ``smtpx send folder | head -1``: the mail is what matters."""
+    (folder / "3.eml").write_bytes(text_of(3, to="nobody@example.net"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ran = subprocess.run(
+            [
+                sys.executable,
+                "-X",
+                "dev",
+                "-m",
+                "smtpx",
+                "send",
+                "-s",
+                inbox.url,
+                folder,
+            ],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert len(inbox.messages) == 3
+    assert ran.returncode == 67
+    assert ran.stderr.count(b"\n") == 1
+    assert b"3.eml: not sent: the server refused every recipient" in ran.stderr
 
 
 def test_a_folder_is_sent(run: Runner, inbox: Inbox, folder: Path) -> None:

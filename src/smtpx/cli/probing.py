@@ -61,7 +61,7 @@ class Probing:
 
     def __init__(self, arguments: ProbeArguments) -> None:
         self._arguments = arguments
-        self._screen = Screen(is_quiet=arguments.quiet)
+        self._screen = Screen(is_quiet=arguments.quiet, outlives_reader=True)
 
     def run(self) -> None:
         """Make the checks, and tell.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,22 @@ class Screen:
     Args:
         is_quiet: show errors alone.
         is_color: None finds out by whether there is a terminal.
+        outlives_reader: go on when whoever reads standard output has had enough, as
+            ``head`` does: what is under way is more than its output.
 
     Attributes:
         errors: the console on standard error, which progress bars need.
     """
 
-    def __init__(self, *, is_quiet: bool = False, is_color: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        is_quiet: bool = False,
+        is_color: bool | None = None,
+        outlives_reader: bool = False,
+    ) -> None:
         self.is_quiet = is_quiet
+        self._outlives_reader = outlives_reader
         self._is_color = is_color
         no_color = None if is_color is None else not is_color
         self.errors = Console(
@@ -57,8 +67,18 @@ class Screen:
             text: without anything unsafe to print.
             color: a name of click's, such as ``green``.
         """
-        if not self.is_quiet:
+        if self.is_quiet:
+            return
+        try:
             click.secho(text, fg=color, color=self._is_color)
+        except BrokenPipeError:
+            if not self._outlives_reader:
+                raise
+            # What is still buffered goes there too; else the interpreter would fail
+            # once more at its end.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
     def note(self, text: str, style: str = "") -> None:
         """Write a line to standard error, above a progress bar if there is one.

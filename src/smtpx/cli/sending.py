@@ -133,7 +133,7 @@ class Sending:
 
     def __init__(self, arguments: SendArguments) -> None:
         self._arguments = arguments
-        self._screen = Screen(is_quiet=arguments.quiet)
+        self._screen = Screen(is_quiet=arguments.quiet, outlives_reader=True)
         self._on_read: Callable[[int], None] = lambda _count: None
         self._on_turn: Callable[[str], None] = lambda _name: None
         self._report = Report(self._screen)
