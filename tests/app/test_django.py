@@ -16,6 +16,7 @@ if not settings.configured:
     )
 
 from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.message import BadHeaderError
 from django.test.utils import override_settings
@@ -186,6 +187,45 @@ def test_settings_and_arguments() -> None:
     with override_settings(EMAIL_TIMEOUT=5):
         assert EmailBackend()._settings.timeout == 5
         assert EmailBackend(timeout=6, unknown=1)._settings.timeout == 6
+
+
+class NoSettings:
+    """What Django has from 6.1 on where MAILERS is defined."""
+
+    def __getattr__(self, name: str) -> object:
+        message = f"The {name} setting is not available when MAILERS is defined."
+        raise AttributeError(message)
+
+
+def test_a_mailer_has_options_and_no_settings(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, port = settings.EMAIL_HOST, settings.EMAIL_PORT
+    monkeypatch.setattr("smtpx.app.django.conf.settings", NoSettings())
+    backend = EmailBackend(
+        host, port, alias="news", pool_options=smtpx.PoolOptions(size=2)
+    )
+    message = EmailMessage("x", "x", "a@a.test", ["b@b.test"], connection=backend)
+    monkeypatch.undo()  # of the message Django asks for the charset
+    assert message.send() == 1
+    assert [one.recipients for one in inbox.received] == [["b@b.test"]]
+    assert backend._settings.pool_options.size == 2
+
+
+def test_the_port_of_a_mailer_is_that_of_its_tls() -> None:
+    def port(**options: Any) -> int:  # noqa: ANN401
+        return EmailBackend("mx.test", alias="news", **options)._settings.port
+
+    assert [port(), port(use_tls=True), port(use_ssl=True)] == [25, 587, 465]
+    assert port(port=2525, use_tls=True) == 2525
+    options = smtpx.ClientOptions(hello_name="shop.test")
+    backend = EmailBackend("mx.test", alias="news", client_options=options)
+    assert backend._settings.client_options is options
+
+
+def test_a_mailer_needs_a_host() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"MAILERS\['news'\]: .* 'host'"):
+        EmailBackend(alias="news")
 
 
 def test_a_password_is_not_sent_in_clear_to_another_host() -> None:

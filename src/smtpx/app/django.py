@@ -7,6 +7,15 @@ In the settings::
     EMAIL_POOL_OPTIONS = smtpx.PoolOptions(size=4)   # these two are optional
     EMAIL_CLIENT_OPTIONS = smtpx.ClientOptions(proxy="socks5://proxy.example.com")
 
+or, from Django 6.1 on::
+
+    MAILERS = {
+        "default": {
+            "BACKEND": "smtpx.app.django.EmailBackend",
+            "OPTIONS": {"host": ..., "pool_options": smtpx.PoolOptions(size=4)},
+        }
+    }
+
 It is Django's own SMTP back end in all that callers see, with these differences: the
 connections are kept in a pool for the whole process; a password is not sent without
 TLS to another host; and an address or header field that would break out is refused.
@@ -24,12 +33,15 @@ from smtpx.extras import extra
 
 with extra("django", "the e-mail back end"):
     from django import conf
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.mail.backends.base import BaseEmailBackend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smtpx.client.blocking_pool import BlockingClientPool
+    from smtpx.client.options import ClientOptions
+    from smtpx.client.pool_options import PoolOptions
 
 __all__ = ["EmailBackend"]
 
@@ -37,7 +49,8 @@ __all__ = ["EmailBackend"]
 class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no types
     """Sends mail over a pool of connections that the process shares.
 
-    What is not given is taken from the settings, as Django's back end does.
+    What is not given is taken from the settings, as Django's back end does; with an
+    ``alias``, from nowhere: ``MAILERS`` is in place of those settings.
 
     Args:
         host: of the server.
@@ -51,9 +64,13 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no type
         timeout: in seconds, for connecting and for each reply but the one to a message.
         ssl_keyfile: of the client's certificate.
         ssl_certfile: likewise.
-        **kwargs: passed over, as Django's back ends do.
+        alias: of the mailer in ``MAILERS`` whose ``OPTIONS`` all others are.
+        client_options: of the connections.
+        pool_options: of the pool.
+        **kwargs: left to Django, which passes them over or complains.
 
     Raises:
+        ImproperlyConfigured: a mailer has no ``host``.
         ValueError: both ``use_tls`` and ``use_ssl`` are set.
     """
 
@@ -69,12 +86,41 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no type
         timeout: float | None = None,
         ssl_keyfile: str | None = None,
         ssl_certfile: str | None = None,
+        *,
+        alias: str | None = None,
+        client_options: ClientOptions | None = None,
+        pool_options: PoolOptions | None = None,
         **kwargs: object,
     ) -> None:
-        super().__init__(fail_silently=fail_silently)
+        if alias is not None:
+            kwargs["alias"] = alias
+        super().__init__(**kwargs)
+        self.fail_silently = fail_silently
+        self._is_open = False
+        if alias is not None:
+            if host is None:
+                raise ImproperlyConfigured(f"MAILERS[{alias!r}]: OPTIONS need a 'host'")
+            self._settings = MailSettings(
+                host=host,
+                port=port or (465 if use_ssl else 587 if use_tls else 25),
+                user=username or "",
+                password=password or "",
+                use_tls=bool(use_tls),
+                use_ssl=bool(use_ssl),
+                timeout=timeout,
+                certificate=ssl_certfile,
+                key=ssl_keyfile,
+                client_options=client_options or DEFAULT_OPTIONS,
+                pool_options=pool_options or DEFAULT_POOL_OPTIONS,
+            )
+            return
         # No global name: who collects doctests asks each what it wraps, and settings
         # that are not configured raise.
         settings = conf.settings
+        if client_options is None:
+            client_options = getattr(settings, "EMAIL_CLIENT_OPTIONS", DEFAULT_OPTIONS)
+        if pool_options is None:
+            pool_options = getattr(settings, "EMAIL_POOL_OPTIONS", DEFAULT_POOL_OPTIONS)
         self._settings = MailSettings(
             host=host or settings.EMAIL_HOST,
             port=port or settings.EMAIL_PORT,
@@ -87,10 +133,9 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc] # Django has no type
                 settings.EMAIL_SSL_CERTFILE if ssl_certfile is None else ssl_certfile
             ),
             key=settings.EMAIL_SSL_KEYFILE if ssl_keyfile is None else ssl_keyfile,
-            client_options=getattr(settings, "EMAIL_CLIENT_OPTIONS", DEFAULT_OPTIONS),
-            pool_options=getattr(settings, "EMAIL_POOL_OPTIONS", DEFAULT_POOL_OPTIONS),
+            client_options=client_options,
+            pool_options=pool_options,
         )
-        self._is_open = False
 
     @property
     def pool(self) -> BlockingClientPool:
