@@ -410,6 +410,7 @@ def test_without_anybody_to_ask_it_says_what_to_do(run: Runner, inbox: Inbox) ->
         ([*PEOPLE, "--body", "-", "--html", "-"], "cannot both be standard input"),
         (["--from", "a b", *PEOPLE[2:], "--body", "x"], "--from 'a b' is no address"),
         ([*PEOPLE, "--cc", "x@", "--body", "x"], "--cc 'x@' is no address"),
+        ([*PEOPLE, "--to", "nope", "--body", "x"], "--to 'nope' is no address"),
         ([*PEOPLE, "-H", "no colon", "--body", "x"], "write 'Name: value'"),
         ([*PEOPLE, "-H", "Ä: x", "--body", "x"], "'Ä' is no name of a header field"),
         ([*PEOPLE, "--subject", "a\nBcc: v@x.test"], "header field Subject"),
@@ -449,6 +450,7 @@ def test_wrong_use_is_one_line(run: Runner, arguments: list[str], said: str) -> 
         ([*PEOPLE, "--body", "x", "--hello-name", "a\r\nMAIL"], 65, "control octet"),
         ([*PEOPLE, "--body", "x", "--envid", "ä"], 69, "DSN"),
         ([*PEOPLE, "--body", "x", "--ca-file", "{empty}"], 66, "is no PEM file"),
+        ([*PEOPLE, "--body", "sch\udcc3"], 65, "LC_ALL=C.UTF-8"),
         ([*PEOPLE, "--attach", "no-such"], 66, "'no-such' does not exist"),
     ],
 )

@@ -143,16 +143,25 @@ def _set_texts(message: EmailMessage, draft: Draft) -> None:
 
 
 def _set_addresses(message: EmailMessage, name: str, values: tuple[str, ...]) -> None:
-    text = ", ".join(values)
+    for value in values:
+        if not _is_address(name, value):
+            raise click.UsageError(
+                f"--{name.lower()} {value!r} is no address: write a@example.com or "
+                "'Name <a@example.com>'"
+            )
+    message[name] = ", ".join(values)
+
+
+def _is_address(name: str, value: str) -> bool:
+    """Say whether a client will find an address there, or several."""
+    alone = EmailMessage(policy=SMTP)
     try:
-        message[name] = text
-        # What a client will find there; header objects themselves take anything.
-        (sender_of if name == "From" else recipients_of)(message)
+        alone[name] = value
+        # Header objects themselves take anything.
+        (sender_of if name == "From" else recipients_of)(alone)
     except (ValueError, IndexError):  # on "x@" the standard library's parser trips
-        raise click.UsageError(
-            f"--{name.lower()} {text!r} is no address: write a@example.com or "
-            "'Name <a@example.com>'"
-        ) from None
+        return False
+    return True
 
 
 def _set(message: EmailMessage, name: str, value: str) -> None:

@@ -102,6 +102,8 @@ _CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
 
 # What to do next, by class; the first that fits.
 _HINTS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    # Of an argument whose octets Python could not read, and passed on as surrogates.
+    (UnicodeEncodeError, "your locale is not UTF-8: set LC_ALL=C.UTF-8"),
     (TLSUnavailable, "use --tls never only if nobody can listen on the way"),
     (
         AuthenticationFailed,
