@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -241,6 +242,21 @@ def test_nobody_listens(run: Runner, free_url: str) -> None:
     ran = run("probe", free_url)
     assert ran.code == 75
     assert "nothing listens there: check host and port" in ran.err
+
+
+def test_a_server_that_says_nothing(run: Runner) -> None:
+    """As one does that waits for a handshake of TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        ran = run("probe", f"127.0.0.1:{port}", "--timeout", "0.1")
+    assert ran.code == 75
+    assert "from the start, write smtps://" in ran.err
+
+
+def test_a_server_without_the_tls_of_the_url(run: Runner, serve: Starter) -> None:
+    ran = run("probe", serve("smtps").url)
+    assert ran.code == 75
+    assert "wrong version number; for STARTTLS write smtp://" in ran.err
 
 
 def test_a_server_that_does_not_want_to_talk(run: Runner) -> None:

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 import smtpx
+from smtpx.cli.group import cli
 from tests.architecture.layout import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGES = sorted((ROOT / "docs" / "how-to").glob("come-from-*.md"))
+FOLDER = ROOT / "docs" / "how-to"
+# Of programs, whose names are options of ours.
+COMMANDS = FOLDER / "come-from-swaks-and-mailpit.md"
+PAGES = sorted(set(FOLDER.glob("come-from-*.md")) - {COMMANDS})
 OPTIONS = [
     *(smtpx.ClientOptions, smtpx.MailOptions, smtpx.RcptOptions, smtpx.Timeouts),
     *(smtpx.ServerOptions, smtpx.PoolOptions),
@@ -30,7 +34,17 @@ def our_side(page: Path) -> list[str]:
 
 def test_there_is_a_page_for_each() -> None:
     names = {page.stem.removeprefix("come-from-") for page in PAGES}
-    assert names >= {"smtplib", "aiosmtplib", "go"}
+    assert names >= {"smtplib", "aiosmtplib", "aiosmtpd", "go"}
+
+
+def test_options_in_the_tables_exist() -> None:
+    known = {"--help"}
+    for name in ("send", "inbox"):
+        for parameter in cli.commands[name].params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
+    used = set(re.findall(r"(?<![\w/-])--?[a-z][a-z-]*", "\n".join(our_side(COMMANDS))))
+    assert len(used) > 20
+    assert used - known == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -324,6 +324,29 @@ class Bench:
                 phase="command",
             )
 
+    def _first_connection(self) -> Dialogue:
+        """Connect, and say so if this port is for another kind of TLS."""
+        try:
+            return self.connect()
+        except ConnectError:
+            raise
+        except OSError as error:
+            text = (
+                f"no TLS begins at {self.target}: {error}; for STARTTLS write smtp://"
+            )
+            raise ConnectError(text, phase="tls") from error
+
+    def _first_reply(self, dialogue: Dialogue) -> Reply:
+        """Wait for the greeting; a server that waits for a handshake has none."""
+        try:
+            return dialogue.reply()
+        except TimeoutError as error:
+            text = (
+                f"{self.target} says nothing; if this port is for TLS from the start, "
+                "write smtps://"
+            )
+            raise ConnectError(text, phase="greeting") from error
+
     @cached_property
     def survey(self) -> Survey:
         """What the server says of itself; asked once.
@@ -333,8 +356,8 @@ class Bench:
             ConnectError: there is no connection.
             OSError: it broke.
         """
-        with self.connect() as dialogue:
-            greeting = _require_welcome(dialogue.reply())
+        with self._first_connection() as dialogue:
+            greeting = _require_welcome(self._first_reply(dialogue))
             hello = self.hello(dialogue)
             offered = capabilities_of(hello)
             found = Survey(greeting, hello, offered, is_local=dialogue.is_local)
