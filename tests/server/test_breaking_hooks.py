@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from smtpx.server.session import Session
+from smtpx.wire.replies import Reply
 from tests.server.conftest import Certificates, Run
 from tests.server.peers import recorder, serve
 
@@ -51,6 +52,34 @@ def test_a_client_waits_for_no_answer_that_nobody_gives(
     with caplog.at_level(logging.ERROR, "smtpx.server"):
         run(scenario())
     assert "a hook raised; dropping the connection" in caplog.text
+
+
+@pytest.mark.parametrize("answer", [None, Reply(550, "5.1.1", "no")])
+def test_a_hook_that_is_no_coroutine_is_told_how_to_be_one(
+    run: Run, answer: Reply | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``def`` for ``async def`` is the first mistake of many."""
+
+    def rcpt(_self: Session, *_arguments: object) -> Reply | None:
+        return answer
+
+    heard: list[bytes] = []
+
+    async def scenario() -> None:
+        async with serve(recorder(rcpt=rcpt)) as served:
+            peer = await served.connect()
+            peer.send(b"HELO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<b@c.test>\r\n")
+            peer.send(b"NOOP\r\nQUIT\r\n")
+            heard.extend((await peer.rest()).split(b"\r\n"))
+
+    with caplog.at_level(logging.ERROR, "smtpx.server"):
+        run(scenario())
+    *_, refusal, ok, _bye, _end = heard
+    # A recipient whom nobody decided on is not taken.
+    assert refusal.startswith(b"451 4.3.0 ")
+    assert ok.startswith(b"250 ")
+    assert f"a hook returned {answer!r}, which cannot be awaited" in caplog.text
+    assert "begin it with async def" in caplog.text
 
 
 def test_a_handshake_whose_task_is_cancelled_ends_the_session(

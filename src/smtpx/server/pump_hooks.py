@@ -137,6 +137,13 @@ class PumpHooks(PumpBase):
             if task is None or task.cancelling():
                 # Somebody else wants this task to end, as when the loop is closed.
                 raise error
+        if isinstance(error, AttributeError) and error.name == "__await__":
+            # What called it awaits what it returned.
+            self._report(
+                f"a hook returned {error.obj!r}, which cannot be awaited: "
+                "begin it with async def"
+            )
+            return replies.LOCAL_ERROR
         self._report("a hook raised", error)
         return replies.LOCAL_ERROR
 
