@@ -29,6 +29,7 @@ def test_a_server_tells_where_it_listens(run: Run) -> None:
             await served.ready()
             server = served.server
             assert repr(server) == f"<Server {server.addresses[0]}, 1 connections>"
+        assert repr(server) == "<Server not listening, 0 connections>"
 
     run(scenario())
     assert repr(Server(Session)) == "<Server not listening, 0 connections>"

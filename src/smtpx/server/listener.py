@@ -87,7 +87,8 @@ class Server:
         self._all_gone: asyncio.Event | None = None
 
     def __repr__(self) -> str:
-        where = " ".join(self.addresses) or "not listening"
+        where = "" if self._is_stopping else " ".join(self.addresses)
+        where = where or "not listening"
         return f"<Server {where}, {len(self._connections)} connections>"
 
     # ------------------------------------------------------------------- life cycle
