@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ _SAVED_AS = re.compile(r"[Ss]ave [^`]*`(\w+\.py)`")
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 _SERVES = re.compile(r"serve_forever\(|\.run\((?!main)|run_workers\(")
 # The addresses that the pages use. A test takes free ports in their place.
-_ADDRESSES = ("127.0.0.1:2525", "127.0.0.1:2526")
+_ADDRESS = re.compile(r"127\.0\.0\.1:(?:2525|2526)\b")
 # Longer than anything takes, on a busy machine too: it ends what hangs.
 _TIMEOUT_SECONDS = 120
 
@@ -81,15 +82,13 @@ def run_programs(blocks: Sequence[Block], folder: Path) -> None:
     mail.example.com beside them.
     """
     _write_certificates(folder)
-    ports = {address: f"127.0.0.1:{free_port()}" for address in _ADDRESSES}
+    places: dict[str, str] = defaultdict(lambda: f"127.0.0.1:{free_port()}")
     with ExitStack() as servers:
         running: dict[str, ExitStack] = {}
         for block in blocks:
             if not block.is_program:
                 continue
-            program = block.text
-            for address, free in ports.items():
-                program = program.replace(address, free)
+            program = _ADDRESS.sub(lambda found: places[found[0]], block.text)
             if block.file in running:
                 running.pop(block.file).close()
             command = _command(program, block.file, folder)
