@@ -58,7 +58,8 @@ def fuzz(name: str, *, seconds: int, keep: int, seed: int) -> bool:
             return False
         if keep and name in TARGETS:
             inputs = [one for one in pack(work) if len(one) <= _LONGEST]
-            dump(name, minimize(TARGETS[name], sorted(inputs, key=len)[:_MOST], keep))
+            shortest = sorted(inputs, key=len)[:_MOST]
+            dump(name, minimize(TARGETS[name], shortest, keep, known=load(name)))
     return True
 
 
@@ -91,7 +92,7 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument(
-        "--keep", type=int, default=0, help="inputs of a corpus; 0 leaves it as it is"
+        "--keep", type=int, default=0, help="inputs to add to a corpus at the most"
     )
     parser.add_argument("--seed", type=int, default=1, help="of libFuzzer")
     options = parser.parse_args()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import FrameType
 
     from _typeshed import TraceFunction
@@ -76,16 +76,22 @@ def pack(folder: Path) -> list[bytes]:
 
 
 def minimize(
-    target: Callable[[bytes], None], inputs: Iterable[bytes], keep: int
+    target: Callable[[bytes], None],
+    inputs: Iterable[bytes],
+    keep: int,
+    known: Sequence[bytes] = (),
 ) -> list[bytes]:
-    """Keep inputs that reach what no shorter one does.
+    """Keep inputs that reach what no shorter one does, nor one that is known.
 
     Args:
         target: what they are for.
         inputs: any number.
-        keep: how many at the most.
+        keep: how many of them at the most.
+        known: stay, before the others: each was found once, and some broke the target.
     """
     reached: set[tuple[str, int, int]] = set()
+    for one in known:
+        reached |= _steps_of(target, one)
     kept: list[bytes] = []
     for one in sorted(set(inputs), key=lambda one: (len(one), one)):
         if len(kept) == keep:
@@ -94,7 +100,7 @@ def minimize(
         if not steps <= reached:
             reached |= steps
             kept.append(one)
-    return kept
+    return [*known, *kept]
 
 
 def _steps_of(

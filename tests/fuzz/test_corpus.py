@@ -112,3 +112,11 @@ def test_the_shortest_inputs_are_kept_that_reach_more() -> None:
     kept = corpus.minimize(TARGETS["address"], inputs, 10)
     assert kept == [b"", b"<>", b"<a@b>"]
     assert corpus.minimize(TARGETS["address"], inputs, 1) == [b""]
+
+
+def test_what_a_corpus_has_stays_in_it() -> None:
+    """What once broke a target may reach no more than others do, once mended."""
+    known = [b"<a@bb>", b"<a@bbb>"]
+    kept = corpus.minimize(TARGETS["address"], [b"<a@b>", b"", *known], 10, known)
+    assert kept[:2] == known
+    assert kept[2:] == [b""]
