@@ -67,16 +67,14 @@ def describe_connection(
     """
     peer_host: str | None
     if isinstance(peer, tuple):
-        shown, peer_host, is_local = _read_host(peer[0])
-        peer = f"{shown}:{peer[1]}"
+        peer_host, is_local = _read_host(peer[0])
     else:
         # Where the kernel knows no address, as of a client that is gone, nobody is.
         peer_host, is_local = None, isinstance(peer, str | bytes)
-        peer = format_address(peer)
     return ConnectionInfo(
         id=_new_id(),
         hostname=hostname,
-        peer=peer,
+        peer=format_address(peer),
         peer_host=peer_host,
         local=local,
         started_at=datetime.now(UTC),
@@ -95,15 +93,14 @@ def tls_info(transport: asyncio.BaseTransport) -> TLSInfo | None:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _read_host(address: str) -> tuple[str, str, bool]:
+def _read_host(address: str) -> tuple[str, bool]:
     """Read the address of a client, without its port.
 
     Returns:
-        The address as it stands before a port; the IP address as text; and whether it
-        is on loopback. An IPv4 client of a dual-stack socket is an IPv4 client to every
-        rule, and the zone of a link-local address is no part of it: ``fe80::1%eth0``.
+        The IP address as text, and whether it is on loopback. An IPv4 client of a
+        dual-stack socket is an IPv4 client to every rule, and the zone of a link-local
+        address is no part of it: ``fe80::1%eth0``.
     """
     host = address.removeprefix("::ffff:").partition("%")[0]
     # RFC 1122 section 3.2.1.3: all of 127/8.
-    is_loopback = host == "::1" or host.startswith("127.")
-    return f"[{address}]" if ":" in address else address, host, is_loopback
+    return host, host == "::1" or host.startswith("127.")
