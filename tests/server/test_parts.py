@@ -409,19 +409,23 @@ def test_overridden_hooks_need_one_too() -> None:
         "reset": Reset,
         "closed": Closed,
     }
+    post = Post(Server(Session), Listener("127.0.0.1:0"))
     for name, kind in kinds.items():
         session = type("Custom", (Session,), {name: hook})
         assert overridden_by(session) - overridden_by(Session) == {kind}
         # Inherited from a class between is overridden as well.
         assert kind in overridden_by(type("Further", (session,), {}))
-        assert overridden_by(session) is overridden_by(session)
+        # Each connection asks; a server finds it out once.
+        assert post.work_of(session) == overridden_by(session)
+        assert post.work_of(session) is post.work_of(session)
 
 
 def test_a_class_of_sessions_ends_with_its_server() -> None:
     session = type("Brief", (Session,), {})
-    overridden_by(session)
+    post = Post(Server(session), Listener("127.0.0.1:0"))
+    assert post.work_of(session) == overridden_by(session)
     gone = weakref.ref(session)
-    del session
+    del session, post
     gc.collect()
     assert gone() is None
 

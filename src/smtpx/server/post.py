@@ -185,7 +185,7 @@ class Post:
             session: the class of its session.
             info: facts about it.
         """
-        config = self._configs.get(session) or self.config_for(session)
+        config = self.config_for(session)
         if self._is_same_for_all:
             return config
         config = config.for_gateway(self.gateways.verbs_of(info))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
-from weakref import WeakKeyDictionary
 
 from smtpx.core.events import (
     Authenticated,
@@ -134,10 +133,6 @@ def extensions_of(session: type[Session]) -> frozenset[str]:
     )
 
 
-# Weak: a class may be made for one server, as tests do, and know much of what is there.
-_overridden: WeakKeyDictionary[type[Session], frozenset[type]] = WeakKeyDictionary()
-
-
 def overridden_by(session: type[Session]) -> frozenset[type]:
     """Return the kinds of work for which sessions of a class need a coroutine.
 
@@ -149,11 +144,8 @@ def overridden_by(session: type[Session]) -> frozenset[type]:
     >>> RcptReceived in overridden_by(Sink), MailReceived in overridden_by(Sink)
     (True, False)
     """
-    work = _overridden.get(session)
-    if work is None:
-        work = _overridden[session] = _ALWAYS | {
-            kind
-            for kind, hook in HOOK_NAMES.items()
-            if getattr(session, hook) is not getattr(Session, hook)
-        }
-    return work
+    return _ALWAYS | {
+        kind
+        for kind, hook in HOOK_NAMES.items()
+        if getattr(session, hook) is not getattr(Session, hook)
+    }
