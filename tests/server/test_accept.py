@@ -459,3 +459,62 @@ def test_a_listener_that_contradicts_the_server() -> None:
         Server(
             Session, Listener("127.0.0.1:0", implicit_tls=True), options=ServerOptions()
         )
+
+
+# --- What is accepted. ---
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_an_accepted_socket_knows_what_it_is(
+    family: socket.AddressFamily, tmp_path: Path
+) -> None:
+    accepted: list[tuple[socket.socket, object]] = []
+    with socket.socket(family) as listening, socket.socket(family) as client:
+        where = ("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "s")
+        listening.bind(where)
+        listening.listen()
+        client.connect(listening.getsockname())
+        loop = asyncio.new_event_loop()
+        acceptor = Acceptor(
+            loop, listening, lambda sock, peer: accepted.append((sock, peer)), name="it"
+        )
+        acceptor.start()
+        while not accepted:
+            loop.run_until_complete(asyncio.sleep(0))
+        acceptor.stop(takes_queue=False)
+        loop.close()
+        [(sock, peer)] = accepted
+        with sock, socket.socket(fileno=os.dup(sock.fileno())) as asked:
+            assert (sock.family, sock.type) == (asked.family, asked.type)
+            assert sock.proto == listening.proto
+            assert repr(sock.family) == repr(asked.family)
+            assert peer == client.getsockname()
+            sock.sendall(b"220 ")
+        assert client.recv(5) == b"220 "
+        assert not client.recv(1)
+
+
+def test_a_socket_that_accepts_in_its_own_way_does() -> None:
+    class Counting(socket.socket):
+        accepted = 0
+
+        def accept(self) -> tuple[socket.socket, object]:
+            self.accepted += 1
+            return super().accept()
+
+    with Counting() as listening, socket.socket() as client:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        client.connect(listening.getsockname())
+        loop = asyncio.new_event_loop()
+        taken: list[socket.socket] = []
+        acceptor = Acceptor(
+            loop, listening, lambda sock, _: taken.append(sock), name="it"
+        )
+        acceptor.start()
+        while not taken:
+            loop.run_until_complete(asyncio.sleep(0))
+        acceptor.stop(takes_queue=False)
+        loop.close()
+        taken[0].close()
+        assert listening.accepted == 1
