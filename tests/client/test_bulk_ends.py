@@ -135,6 +135,43 @@ def test_lmtp_refused_for_every_recipient() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("keywords", "said", "granted"),
+    [
+        ("PIPELINING", "C: DATA", ["S: 354 go", "C: x", "C: ."]),
+        ("PIPELINING CHUNKING", r"C| BDAT 3 LAST\r\nx\r\n", []),
+    ],
+)
+def test_lmtp_refused_by_one_reply_for_all(
+    keywords: str, said: str, granted: list[str]
+) -> None:
+    # One that is short of replies must not have others taken for them: were anything
+    # said behind the message, its 250 would tell that the second recipient has it.
+    scripted = Scripted(
+        hello(*keywords.split(), verb="LHLO")
+        + f"""
+        C: MAIL FROM:<a@a.test>
+        C: RCPT TO:<a@b.test>
+        C: RCPT TO:<b@b.test>
+        {said}
+        S: 250 ok
+        S: 250 ok
+        S: 250 ok
+        """
+        + "\n".join(granted)
+        + """
+        S: 552 5.3.4 too large for all of them
+        == TIMEOUT ==
+        """,
+        url=LMTP_URL,
+    )
+    pair = ["a@b.test", "b@b.test"]
+    outcomes, error = send_many(scripted, [letter(0, b"x", pair), letter(1)])
+    assert found(outcomes) == [UNKNOWN, NOT_SENT]
+    assert [one.delivery for one in outcomes[0].recipients] == [REFUSED, UNKNOWN]
+    assert isinstance(error, PhaseTimeout)
+
+
 def test_lmtp_data_granted_for_nobody_costs_the_connection() -> None:
     scripted = Scripted(
         hello("PIPELINING", verb="LHLO")

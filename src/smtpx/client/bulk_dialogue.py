@@ -6,6 +6,9 @@ What is said depends on the server:
 - PIPELINING alone: the content of a message with its final dot, and RSET MAIL RCPT*
   DATA of the next, before the reply to the first is waited for (RFC 2920 section 3.1).
 - neither: command by command.
+- LMTP: as these, but nothing is said behind a message for several recipients before
+  all their statuses are there: a server that is short of one cannot be told from one
+  that answered what came next.
 
 What is next, and what follows from the replies, is for `smtpx.client.bulk` to say.
 """

@@ -275,6 +275,7 @@ class Flights:
             or self._octets >= self._window.max_octets
             # Their replies have to fit into what a channel reads ahead.
             or self.machine.outstanding >= FLIGHT_COMMANDS
+            or self._has_statuses_due
         )
 
     @property
@@ -284,6 +285,21 @@ class Flights:
             len(self.under_way) <= self._room // 2
             and self._octets <= self._window.max_octets // 2
             and self.machine.outstanding <= FLIGHT_COMMANDS // 2
+            and not self._has_statuses_due
+        )
+
+    @property
+    def _has_statuses_due(self) -> bool:
+        """Whether nothing may be said before the statuses of an LMTP message are there.
+
+        Some servers refuse a message by one reply for all recipients. The reply to what
+        was said behind it would be taken for the status of the next one, who would seem
+        to have the message.
+        """
+        return (
+            self.machine.is_lmtp
+            and bool(self.under_way)
+            and len(self.under_way[-1].plan.rcpts) > 1
         )
 
     @property
