@@ -11,6 +11,7 @@ import socket
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,6 +82,27 @@ def test_a_client_connects_anew_in_each_loop(run: Run, server: MailServer) -> No
         run(client.quit())
         assert not client.is_connected
     assert len(server.inbox) == 3
+
+
+def test_the_clocks_of_two_loops_need_not_agree(server: MailServer) -> None:
+    # uvloop's counts milliseconds, so no time may have passed; others begin at zero.
+    client = AsyncClient(server.url, options=options_for(server))
+
+    class Loop(asyncio.SelectorEventLoop):
+        def __init__(self, shift: float) -> None:
+            self.shift = shift
+            super().__init__()
+
+        def time(self) -> float:
+            return super().time() - self.shift
+
+    async def send() -> SendResult:
+        return await client.send(MESSAGE, **BOB)
+
+    with transports_may_be_left_open():
+        for shift in (0.0, 1_000.0):
+            with asyncio.Runner(loop_factory=partial(Loop, shift)) as runner:
+                assert runner.run(send()).accepted
 
 
 def test_a_pool_connects_anew_in_each_loop(run: Run, server: MailServer) -> None:

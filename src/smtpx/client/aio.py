@@ -39,8 +39,8 @@ __all__ = ["AsyncClient", "AsyncLMTPClient", "asend"]
 class AsyncioRuntime:
     """What a conversation needs of an event loop."""
 
-    # The loop has looked already.
-    look_after = 0.0
+    # The loop has looked already, and each loop has a clock of its own.
+    look_after = float("-inf")
 
     def clock(self) -> float:
         return asyncio.get_running_loop().time()

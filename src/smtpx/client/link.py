@@ -53,7 +53,7 @@ class Runtime(Protocol):
 
     Attributes:
         look_after: for how long a connection is taken to be alive after a message, in
-            seconds, before it is looked at.
+            seconds, before it is looked at; minus infinity: it is looked at always.
     """
 
     look_after: float
