@@ -170,6 +170,24 @@ class ServerConfig:
         """
         return self._helo_reply(text)
 
+    def refused_verbs(self, *, is_tls: bool, is_local: bool) -> set[str]:
+        """Return the verbs that a session refuses whenever they come.
+
+        Args:
+            is_tls: the session is under TLS.
+            is_local: the client is on loopback or a unix socket.
+        """
+        refused = {"HELO", "EHLO"} if self.is_lmtp else {"LHLO"}
+        if self.takes_lmtp_too:
+            refused.clear()
+        if is_tls or not self.offers_starttls:
+            refused.add("STARTTLS")
+        if not self.offered_mechanisms(is_tls=is_tls, is_local=is_local):
+            refused.add("AUTH")
+        if "EXPN" not in self.extensions:
+            refused.add("EXPN")
+        return refused
+
     @cached_property
     def line_limits(self) -> tuple[int, int]:
         """The length in octets that fits any limit on a line, and the longest one.

@@ -527,7 +527,9 @@ class ServerMachine(ServerGateway):
         return EtrnReceived(command.node)
 
     def _on_help(self, command: Help) -> Event:
-        verbs = b" ".join(sorted(self._grammar.verbs)).decode("ascii")
+        known = (verb.decode("ascii") for verb in self._grammar.verbs)
+        refused = self._config.refused_verbs(is_tls=self.is_tls, is_local=self.is_local)
+        verbs = " ".join(sorted(set(known) - refused))
         self._expect(Reply(214, "2.0.0", f"Commands: {verbs}"))
         return HelpReceived(command.text)
 
