@@ -464,29 +464,38 @@ def test_a_listener_that_contradicts_the_server() -> None:
 # --- What is accepted. ---
 
 
+def accept_from(listening: socket.socket) -> tuple[socket.socket, object]:
+    """Accept one connection; it is there already."""
+
+    async def scenario() -> tuple[socket.socket, object]:
+        loop = asyncio.get_running_loop()
+        taken: asyncio.Future[tuple[socket.socket, object]] = loop.create_future()
+        acceptor = Acceptor(
+            loop, listening, lambda *found: taken.set_result(found), name="it"
+        )
+        acceptor.start()
+        try:
+            return await asyncio.wait_for(taken, 60)
+        finally:
+            acceptor.stop(takes_queue=False)
+
+    return asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 def test_an_accepted_socket_knows_what_it_is(
     family: socket.AddressFamily, tmp_path: Path
 ) -> None:
-    accepted: list[tuple[socket.socket, object]] = []
     with socket.socket(family) as listening, socket.socket(family) as client:
         where = ("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "s")
         listening.bind(where)
         listening.listen()
         client.connect(listening.getsockname())
-        loop = asyncio.new_event_loop()
-        acceptor = Acceptor(
-            loop, listening, lambda sock, peer: accepted.append((sock, peer)), name="it"
-        )
-        acceptor.start()
-        while not accepted:
-            loop.run_until_complete(asyncio.sleep(0))
-        acceptor.stop(takes_queue=False)
-        loop.close()
-        [(sock, peer)] = accepted
+        protocol = listening.proto
+        sock, peer = accept_from(listening)
         with sock, socket.socket(fileno=os.dup(sock.fileno())) as asked:
             assert (sock.family, sock.type) == (asked.family, asked.type)
-            assert sock.proto == listening.proto
+            assert sock.proto == protocol
             assert repr(sock.family) == repr(asked.family)
             assert peer == client.getsockname()
             sock.sendall(b"220 ")
@@ -506,15 +515,6 @@ def test_a_socket_that_accepts_in_its_own_way_does() -> None:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         client.connect(listening.getsockname())
-        loop = asyncio.new_event_loop()
-        taken: list[socket.socket] = []
-        acceptor = Acceptor(
-            loop, listening, lambda sock, _: taken.append(sock), name="it"
-        )
-        acceptor.start()
-        while not taken:
-            loop.run_until_complete(asyncio.sleep(0))
-        acceptor.stop(takes_queue=False)
-        loop.close()
-        taken[0].close()
+        sock, _ = accept_from(listening)
+        sock.close()
         assert listening.accepted == 1

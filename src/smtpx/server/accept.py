@@ -183,6 +183,9 @@ def _accept_of(
     A ``socket`` makes a member of an enumeration each time it is asked for its family
     or its type, and `socket.accept` and the loop ask five times. That is 6 % of what a
     connection with one message costs.
+
+    ``_accept`` is what `socket.accept` itself calls, in CPython and in PyPy. Where
+    there is none, or a class of sockets accepts in its own way, that way is taken.
     """
     accept = getattr(listening, "_accept", None)
     if accept is None or type(listening).accept is not socket.socket.accept:
