@@ -105,6 +105,17 @@ def find_any_dot_line(body: bytes) -> int:
     return body.find(b"\r\n.")
 
 
+def find_last_dot_line(body: bytes) -> int:
+    """Find the last one: CPython looks at fewer octets from behind."""
+    return body.rfind(b"\r\n.")
+
+
+def find_last_dot_first(body: bytes) -> int:
+    """Find the last dot at all, then the dot line before it: base64 has no dots."""
+    last = body.rfind(b".")
+    return body.rfind(b"\r\n.", 0, last + 1)
+
+
 def has_nul(body: bytes) -> bool:
     """Search for a single octet: the speed of memchr."""
     return b"\0" in body
@@ -152,6 +163,8 @@ CHECKS: dict[str, Callable[[bytes], bool]] = {
 SEARCHES: dict[str, Callable[[bytes], object]] = {
     "end: find CRLF.CRLF": find_end,
     "end: find CRLF. (first dot line)": find_any_dot_line,
+    "end: rfind CRLF. (last dot line)": find_last_dot_line,
+    "end: rfind a dot, then CRLF.": find_last_dot_first,
     "unstuff: replace": unstuff_by_replace,
     "unstuff: in, then replace": unstuff_if_needed,
     "unstuff: regex": unstuff_by_regex,

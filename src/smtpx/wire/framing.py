@@ -16,10 +16,10 @@ content can be examined for bare CR and LF on its own.
 
 Speed decides how octets are searched; the figures are of 4 KiB in lines of 72 octets on
 CPython 3.11, those of 3.13 are alike. ``rfind`` of CR LF ``.`` takes 1.4 us where
-``find`` takes 2.7. To see whether each CR stands before an LF and each LF behind a CR,
-`io.IncrementalNewlineDecoder` takes 1.8 us; counting CR, LF and CR LF takes 6.0,
-``translate`` and a count 6.0, ``splitlines`` and ``join`` 3.4, a regular expression 18
-to 70.
+``find`` takes 2.7, and ``rfind`` of a dot 0.1 where there is none. To see whether each
+CR stands before an LF and each LF behind a CR, `io.IncrementalNewlineDecoder` takes 1.8
+us; counting CR, LF and CR LF takes 6.0, ``translate`` and a count 6.0, ``splitlines``
+and ``join`` 3.4, a regular expression 18 to 70.
 """
 
 from __future__ import annotations
@@ -62,6 +62,14 @@ class BareNewline(enum.StrEnum):
 
     NORMALIZE = "normalize"
     """Make each of them a CR LF in the content. This breaks DKIM signatures."""
+
+
+def _has_dot_line(octets: bytes, start: int, stop: int) -> bool:
+    """Say whether a dot stands behind a CR LF."""
+    # To find the last dot of all takes next to nothing. Base64 has none: in a message
+    # with an attachment there is little to search, or nothing.
+    last = octets.rfind(b".", start, stop)
+    return last >= 0 and octets.rfind(_CRLF_DOT, start, last + 1) >= 0
 
 
 def _has_bare_newline(octets: bytes) -> bool:
@@ -167,10 +175,10 @@ class DotDecoder:
             if self._state:
                 return content, begin - start, self._state == _ENDED
         stop = len(data)
-        if data.endswith(_END, begin) and data.rfind(_CRLF_DOT, begin, stop - 5) < 0:
+        if data.endswith(_END, begin) and not _has_dot_line(data, begin, stop - 5):
             self._state = state = _ENDED
             piece = data[begin : stop - 3]
-        elif data.rfind(_CRLF_DOT, begin) < 0:
+        elif not _has_dot_line(data, begin, stop):
             end = self._hold_back(data, begin)
             # Where this is compiled, a slice of all is a copy.
             piece = data if end - begin == len(data) else data[begin:end]
@@ -297,7 +305,7 @@ class LineNormalizer:
 
 def _stuff(data: bytes, *, is_line_start: bool) -> bytes:
     """Double the dots that start lines."""
-    if data.rfind(_CRLF_DOT) >= 0:
+    if _has_dot_line(data, 0, len(data)):
         data = data.replace(_CRLF_DOT, b"\r\n..")
     if is_line_start and data.startswith(b"."):
         data = b"." + data
