@@ -166,7 +166,7 @@ def test_nothing_is_left_whatever_came_and_went(
     for connection in {*admitted, *refused}:
         counts.end(connection)
     assert counts.total == 0
-    assert not counts._hosts
+    assert not counts._places
     assert not counts._turned_away
     assert not counts._by_host
     assert not counts._by_network

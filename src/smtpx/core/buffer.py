@@ -101,17 +101,16 @@ class InputBuffer:
                 behind it.
         """
         data = self.head
-        if not data:
-            return None
         start = self._start
         end = data.find(_CRLF, start)
-        if end < 0 and self._segments:
-            self._join()
-            data, start = self.head, 0
-            end = data.find(_CRLF)
         if end < 0:
-            self._keep_partial(limit)
-            return None
+            if self._segments:
+                self._join()
+                data, start = self.head, 0
+                end = data.find(_CRLF)
+            if end < 0:
+                self._keep_partial(limit)
+                return None
         behind = end + 2
         if behind < len(data):
             self._start = behind

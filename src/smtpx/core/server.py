@@ -205,19 +205,19 @@ class ServerMachine(ServerGateway):
         self._transactions = 0
         self._auth_failures = 0
         self._statuses = []
-        super().__init__(config, is_tls=is_tls, is_local=is_local, trace=trace)
-        self._pending = self._answer_connected
+        super().__init__(config, is_tls, is_local, trace)
+        self.pending = self._answer_connected
 
-    def _begin(self, *, is_tls: bool) -> None:
+    def _begin(self) -> None:
         # For all floors at once: a call for each costs more than what it does.
-        super()._begin(is_tls=is_tls)
+        super()._begin()
         self._exchange = self._xclient = None
         self._forwarded = NOTHING_TOLD
         config = self._config
         # Whether some commands may have to wait for TLS or AUTH.
         self._is_gated = config.requires_tls or config.requires_auth
         self._grammar = config.grammar(
-            is_tls=is_tls, is_local=self.is_local, now=self._now
+            is_tls=self.is_tls, is_local=self.is_local, now=self._now
         )
 
     def restart(self, config: ServerConfig, *, is_local: bool) -> None:
@@ -235,7 +235,7 @@ class ServerMachine(ServerGateway):
         queue = self._queue
         if queue:
             return queue.pop(0)
-        while self._pending is None:
+        while self.pending is None:
             if (
                 not self._buffer.head
                 and self.state in READS_OCTETS
@@ -372,7 +372,7 @@ class ServerMachine(ServerGateway):
             is_too_late = config.takes_lmtp_too and not config.is_lmtp
             return (_LATE_HELLO if is_too_late else _WRONG_HELLO)[self.is_lmtp]
         self._hello = command
-        self._pending = self._answer_hello
+        self.pending = self._answer_hello
         hello = HelloReceived(command.verb, command.name)
         if not self._is_body_open:
             return hello
@@ -445,7 +445,7 @@ class ServerMachine(ServerGateway):
         if options.size is not None and most is not None and options.size > most:
             return replies.MESSAGE_TOO_LARGE
         self._mail = command
-        self._pending = self._answer_mail
+        self.pending = self._answer_mail
         return MailReceived(path, options)
 
     def _answer_mail(self, reply: Reply | None) -> None:
@@ -469,7 +469,7 @@ class ServerMachine(ServerGateway):
         if not envelope.options.smtputf8 and not path.is_ascii:
             return replies.UTF8_NOT_ALLOWED
         self._recipient = recipient = Recipient(path, command.options, count)
-        self._pending = self._answer_rcpt
+        self.pending = self._answer_rcpt
         return RcptReceived(recipient)
 
     def _has_too_many_domains(self, domain: str) -> bool:
@@ -540,7 +540,7 @@ class ServerMachine(ServerGateway):
     def _expect(self, default: Reply) -> None:
         """Await an answer that changes nothing but what is said."""
         self._default = default
-        self._pending = self._answer_default
+        self.pending = self._answer_default
 
     def _answer_default(self, reply: Reply | None) -> None:
         self._grant(reply or self._default, self._default)

@@ -86,6 +86,16 @@ _CLOSED: Final = ServerState.CLOSED
 _CONNECTED: Final = ServerState.CONNECTED
 _END: Final = ServerTrigger.END
 
+# By trigger first: to find a pair, one would have to make it at each move.
+_MOVES: Final = {
+    trigger: {
+        before: after
+        for (before, moved), after in SERVER_TRANSITIONS.items()
+        if moved is trigger
+    }
+    for trigger in ServerTrigger
+}
+
 # Events without anything of their own are made once.
 _CLIENT_CONNECTED: Final = ClientConnected()
 
@@ -107,7 +117,6 @@ class ServerBase:
         "_is_eof",
         "_limits",
         "_out",
-        "_pending",
         "_queue",
         "_skip",
         "_skip_replies",
@@ -120,6 +129,7 @@ class ServerBase:
         "is_lmtp",
         "is_local",
         "is_tls",
+        "pending",
         "state",
     )
 
@@ -129,10 +139,9 @@ class ServerBase:
     def __init__(
         self,
         config: ServerConfig,
-        *,
-        is_tls: bool = False,
-        is_local: bool = False,
-        trace: WireLog | None = None,
+        is_tls: bool,
+        is_local: bool,
+        trace: WireLog | None,
     ) -> None:
         self._config = config
         self._limits = config.limits
@@ -141,7 +150,7 @@ class ServerBase:
         self._out: list[bytes] = []
         self._queue: list[Event] = [_CLIENT_CONNECTED]
         self.state = _CONNECTED
-        self._pending: Callable[[Reply | None], None] | None = None
+        self.pending: Callable[[Reply | None], None] | None = None
         self._is_eof = False
         # Counts abuse; unlike what the client said of itself it outlives STARTTLS.
         self._errors = 0
@@ -149,11 +158,11 @@ class ServerBase:
         self._is_body_open = False
         self.ended_transactions = 0
         self.is_local = is_local
-        self._begin(is_tls=is_tls)
-
-    def _begin(self, *, is_tls: bool) -> None:
-        """Know nothing of the client: at the start, and again after STARTTLS."""
         self.is_tls = is_tls
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing of the client: at the start, and again after STARTTLS."""
         self.is_lmtp = self._config.is_lmtp
         self.hello_name: str | None = None
         self.is_extended = False
@@ -171,7 +180,7 @@ class ServerBase:
     @property
     def is_waiting(self) -> bool:
         """Whether an event waits for its answer."""
-        return self._pending is not None
+        return self.pending is not None
 
     @property
     def is_body_open(self) -> bool:
@@ -214,15 +223,15 @@ class ServerBase:
                 event still waits.
             RuntimeError: no event waits.
         """
-        pending = self._pending
+        pending = self.pending
         if pending is None:
             message = "no event waits for an answer"
             raise RuntimeError(message)
-        self._pending = None
+        self.pending = None
         try:
             pending(reply)
         except ValueError:
-            self._pending = pending
+            self.pending = pending
             raise
 
     def close(self, reply: Reply, reason: str) -> None:
@@ -251,7 +260,7 @@ class ServerBase:
     # above
 
     def _move(self, trigger: ServerTrigger) -> None:
-        self.state = SERVER_TRANSITIONS[self.state, trigger]
+        self.state = _MOVES[trigger][self.state]
 
     def _send(self, reply: Reply) -> None:
         self._out.append(reply.encode())
@@ -292,7 +301,7 @@ class ServerBase:
 
     def _end(self, reason: str, *, is_clean: bool = False) -> None:
         """Read and answer no more."""
-        self._pending = None
+        self.pending = None
         self._buffer.clear()
         self._skip = 0
         if self._queue:

@@ -51,8 +51,9 @@ class ConnectionCounts:
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
         self._unlimited = Networks(options.unlimited_networks)
-        # Where each counts, so that it is taken off where it was put; None: nowhere.
-        self._hosts: dict[Hashable, str | None] = {}
+        # The address and the network where each counts, so that it is taken off where
+        # it was put; None: nowhere.
+        self._places: dict[Hashable, tuple[str, str] | None] = {}
         self._turned_away: set[Hashable] = set()
         self._max_turned_away = max(_MIN_SPARE, options.max_connections // _SPARE_SHARE)
         self._by_host: Counter[str] = Counter()
@@ -61,7 +62,7 @@ class ConnectionCounts:
     @property
     def total(self) -> int:
         """How many connections there are."""
-        return len(self._hosts) + len(self._turned_away)
+        return len(self._places) + len(self._turned_away)
 
     @property
     def is_crowded(self) -> bool:
@@ -79,7 +80,7 @@ class ConnectionCounts:
         Returns:
             The reply to turn it away with, None if it may stay.
         """
-        if len(self._hosts) >= self._options.max_connections:
+        if len(self._places) >= self._options.max_connections:
             self._turned_away.add(connection)
             return replies.TOO_MANY_CONNECTIONS
         return self._place(connection, host)
@@ -99,13 +100,20 @@ class ConnectionCounts:
 
     def _place(self, connection: Hashable, host: str | None) -> Reply | None:
         if host is None or host in self._unlimited:
-            self._hosts[connection] = None
+            self._places[connection] = None
             return None
-        refusal = self._count(host)
-        if refusal is None:
-            self._hosts[connection] = host
+        options = self._options
+        network = network_of(host, options.ipv4_prefix_bits, options.ipv6_prefix_bits)
+        if self._by_host[host] >= options.max_connections_per_ip:
+            refusal = _TOO_MANY_FROM_YOU
+        elif self._by_network[network] >= options.max_connections_per_network:
+            refusal = _TOO_MANY_FROM_NETWORK
         else:
-            self._turned_away.add(connection)
+            self._by_host[host] += 1
+            self._by_network[network] += 1
+            self._places[connection] = host, network
+            return None
+        self._turned_away.add(connection)
         return refusal
 
     def end(self, connection: Hashable) -> None:
@@ -115,28 +123,11 @@ class ConnectionCounts:
             connection: as given to ``open``; one that does not count changes nothing.
         """
         self._turned_away.discard(connection)
-        host = self._hosts.pop(connection, None)
-        if host is not None:
+        place = self._places.pop(connection, None)
+        if place is not None:
+            host, network = place
             _take(self._by_host, host)
-            _take(self._by_network, self._network_of(host))
-
-    def _count(self, host: str) -> Reply | None:
-        """Count a connection of an address, or tell why it may not stay."""
-        options = self._options
-        network = self._network_of(host)
-        if self._by_host[host] >= options.max_connections_per_ip:
-            return _TOO_MANY_FROM_YOU
-        if self._by_network[network] >= options.max_connections_per_network:
-            return _TOO_MANY_FROM_NETWORK
-        self._by_host[host] += 1
-        self._by_network[network] += 1
-        return None
-
-    def _network_of(self, host: str) -> str:
-        options = self._options
-        return network_of(
-            host, ipv4_bits=options.ipv4_prefix_bits, ipv6_bits=options.ipv6_prefix_bits
-        )
+            _take(self._by_network, network)
 
 
 def _take(counter: Counter[str], key: str) -> None:

@@ -104,7 +104,7 @@ class TrustedNetworks:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def network_of(host: str, *, ipv4_bits: int, ipv6_bits: int) -> str:
+def network_of(host: str, ipv4_bits: int, ipv6_bits: int) -> str:
     """Return the network that an address is in, as text.
 
     Args:

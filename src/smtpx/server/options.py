@@ -68,7 +68,7 @@ class ServerTimeouts:
                 raise ValueError(message)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
     """The settings of a server.
 

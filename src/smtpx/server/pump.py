@@ -64,14 +64,10 @@ class Pump(PumpHooks):
             peer: the client's address, as ``accept`` returned it.
             local: the address it connected to.
         """
-        self.info = describe_connection(
-            peer,
-            local,
-            hostname=self._host.hostname,
-            is_lmtp=self._options.lmtp,
-            close=self.close,
-        )
         host = self._host
+        self.info = describe_connection(
+            peer, local, host.hostname, self._options.lmtp, self.close
+        )
         if host.gateways.has_proxies:
             self.awaits_header = host.gateways.is_proxy(self.info)
         self._refusal = host.opened(self)
@@ -109,7 +105,7 @@ class Pump(PumpHooks):
             self._transport.abort()
             return
         self.is_made = True
-        self._started = self._last_activity = self._last_octets = self._loop.time()
+        self._started = self._last_activity = self._last_octets = self._now()
         info = self.info
         if self._options.implicit_tls:
             info.tls = tls_info(transport)
@@ -138,7 +134,7 @@ class Pump(PumpHooks):
 
     def data_received(self, data: bytes) -> None:
         """Take octets of the client."""
-        self._last_octets = self._loop.time()
+        self._last_octets = self._now()
         self._machine.receive_data(data)
         if not self._is_pumping:
             # What _advance does; a call less.
@@ -242,7 +238,7 @@ class Pump(PumpHooks):
             and task is not asyncio.current_task()
         ):
             self._hook_cancellations += 1
-            self._hook_since = self._loop.time()
+            self._hook_since = self._now()
             task.cancel()
         self._watchdog.arm()
 
@@ -424,7 +420,7 @@ class Pump(PumpHooks):
                 call = self._calls.get(kind)
                 if call is None:
                     await self._CALLERS[kind](self, work)
-                elif self._machine.is_waiting:
+                elif self._machine.pending is not None:
                     reply = self._begin(call, work)
                     if isinstance(reply, Suspended):
                         reply = await self._go_on(reply)
@@ -504,7 +500,7 @@ class Pump(PumpHooks):
             return
         self._report("a hook took too long: cancelled")
         self._hook_cancellations += 1
-        self._hook_since = self._last_activity = self._loop.time()
+        self._hook_since = self._last_activity = self._now()
         self._task.cancel()
 
     def _abandon_hook(self) -> None:

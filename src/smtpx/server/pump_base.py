@@ -91,6 +91,7 @@ class PumpBase(asyncio.Protocol):
         "_linger_until",
         "_loop",
         "_machine",
+        "_now",
         "_options",
         "_overridden",
         "_refusal",
@@ -123,6 +124,7 @@ class PumpBase(asyncio.Protocol):
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
         self._host = host
         self._loop = loop
+        self._now = loop.time
         self._options = host.options
         self._body: Body | None = None
         self._is_delivering = False
@@ -162,7 +164,7 @@ class PumpBase(asyncio.Protocol):
         machine = self._machine
         data = machine.data_to_send()
         if data and not self._is_lost:
-            self._last_activity = self._loop.time()
+            self._last_activity = self._now()
             self._transport.write(data)
         if (
             machine.state is _CLOSED
@@ -178,7 +180,7 @@ class PumpBase(asyncio.Protocol):
         client did not read yet; so after a reply the client may not expect, only our
         direction is closed, and its own is drained for a while.
         """
-        self._linger_until = self._loop.time() + self._options.timeouts.linger
+        self._linger_until = self._now() + self._options.timeouts.linger
         transport = self._transport
         if self._is_lost:
             return
@@ -248,7 +250,7 @@ class PumpBase(asyncio.Protocol):
                 body.finish()
                 if self._hook_since is not None:
                     # Its time begins with the last octet that it had to wait for.
-                    self._hook_since = self._loop.time()
+                    self._hook_since = self._now()
             elif isinstance(event, MessageAborted):
                 logger.info("%s: message aborted: %s", self.info.id, event.reason)
                 body.abort(event.reason)
@@ -268,7 +270,7 @@ class PumpBase(asyncio.Protocol):
 
     def _body_taken(self) -> None:
         """The handler took a block of its message: it is alive, and has room."""
-        self._last_activity = self._loop.time()
+        self._last_activity = self._now()
         if self._hook_since is not None:
             self._hook_since = self._last_activity
         if self._is_read_paused:

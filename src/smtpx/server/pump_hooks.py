@@ -119,7 +119,7 @@ class PumpHooks(PumpBase):
 
     def _start_clock(self) -> None:
         """Measure the time of a hook that did not return at once."""
-        self._hook_since = self._loop.time()
+        self._hook_since = self._now()
         if self._is_aborted:
             # It cleans up; it has less time for that than the timer's next look.
             self._watchdog.arm()
@@ -157,7 +157,7 @@ class PumpHooks(PumpBase):
             The answer that it took: another one if it could not take this.
         """
         machine = self._machine
-        if not machine.is_waiting:
+        if machine.pending is None:
             return reply
         try:
             machine.answer(reply)

@@ -110,18 +110,17 @@ class ConnectionInfo:
         "xclient",
     )
 
-    def __init__(  # noqa: PLR0913 - all keyword-only facts, given by the server alone
+    def __init__(  # noqa: PLR0913, PLR0917 - facts, given by the server
         self,
-        *,
         id: str,  # noqa: A002 - the RFC's own word, and clear as an attribute
         hostname: str,
         peer: str,
         peer_host: str | None,
         local: str,
         started_at: datetime,
-        is_lmtp: bool,
-        is_local: bool,
         close: Callable[[Reply | None], None],
+        is_lmtp: bool = False,
+        is_local: bool = False,
     ) -> None:
         self.id = id
         self.hostname = hostname
