@@ -24,6 +24,7 @@ class Ledger:
     recipients: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reported: dict[str, Delivery] = field(default_factory=dict)
     accepted: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unknown: dict[str, tuple[str, ...]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     sessions: int = 0
@@ -51,14 +52,22 @@ class Ledger:
             self.faults.append(f"{key}: stored something else: {content[:60]!r}")
 
     def report(
-        self, key: str, delivery: Delivery, accepted: tuple[str, ...] = ()
+        self,
+        key: str,
+        delivery: Delivery,
+        accepted: tuple[str, ...] = (),
+        unknown: tuple[str, ...] = (),
     ) -> None:
-        """Note what a client says of a message."""
+        """Note what a client says of a message, and of whom it cannot know.
+
+        In LMTP the connection may break when some recipients have their reply.
+        """
         self.counts[delivery] += 1
         if key in self.reported:
             self.faults.append(f"{key}: reported twice")
         self.reported[key] = delivery
         self.accepted[key] = accepted
+        self.unknown[key] = unknown
 
     def judge(self) -> Iterator[str]:
         """Compare what was said with what is."""
@@ -72,9 +81,10 @@ class Ledger:
             if delivery in {Delivery.REFUSED, Delivery.NOT_SENT} and count:
                 yield f"{key}: {delivery}, and stored"
             got = self.recipients.get(key, ())
-            if delivery is Delivery.DELIVERED and sorted(got) != sorted(
-                self.accepted[key]
-            ):
-                yield f"{key}: accepted for {self.accepted[key]}, stored for {got}"
+            accepted, unknown = self.accepted.get(key, ()), self.unknown.get(key, ())
+            if accepted and not set(accepted) <= set(got) <= {*accepted, *unknown}:
+                yield f"{key}: accepted for {accepted}, stored for {got}"
+            if delivery is Delivery.DELIVERED and not accepted:
+                yield f"{key}: delivered, and accepted for nobody"
             if any("no" in one for one in got):
                 yield f"{key}: stored for {got}"

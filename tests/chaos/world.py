@@ -20,7 +20,7 @@ import smtpx
 from smtpx.client.options import Chunking, ClientOptions
 from smtpx.client.outgoing import Outgoing
 from smtpx.client.pool_options import PoolOptions
-from smtpx.errors import Delivery, SendError
+from smtpx.errors import ConnectionLost, Delivery, SendError
 from tests.chaos.clock import Stuck
 from tests.chaos.ledger import Ledger
 from tests.chaos.network import Network, WorldLoop
@@ -29,9 +29,10 @@ from tests.chaos.session import ChaosSession
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
     from smtpx.client.outgoing import Outcome
+    from smtpx.wire.envelope import RecipientResult
 
 __all__ = ["Verdict", "run_world"]
 
@@ -164,17 +165,21 @@ class World:
                 content, sender="s@c.test", recipients=self.recipients()
             )
         except SendError as error:
-            self.ledger.report(key, error.delivery, self._partly(error))
+            results = error.results if isinstance(error, ConnectionLost) else ()
+            self._report(key, error.delivery, results)
             return
-        accepted = tuple(one.recipient for one in result.accepted)
-        self.ledger.report(key, Delivery.DELIVERED, accepted)
+        self._report(key, Delivery.DELIVERED, result.recipients)
 
-    def _partly(self, error: SendError) -> tuple[str, ...]:
-        """In LMTP a message may be delivered to some, when the connection breaks."""
-        if error.delivery is not Delivery.DELIVERED:
-            return ()
-        self.ledger.counts["partly"] += 1
-        return ()
+    def _report(
+        self, key: str, delivery: Delivery, results: Iterable[RecipientResult]
+    ) -> None:
+        of: dict[Delivery, list[str]] = {each: [] for each in Delivery}
+        for result in results:
+            of[result.delivery].append(result.recipient)
+        accepted, unknown = of[Delivery.DELIVERED], of[Delivery.UNKNOWN]
+        if accepted and unknown:
+            self.ledger.counts["partly"] += 1
+        self.ledger.report(key, delivery, tuple(accepted), tuple(unknown))
 
     async def _send_many(self) -> None:
         client = self._client()
@@ -197,8 +202,7 @@ class World:
         return Outgoing(content, "s@c.test", self.recipients(), key=key)
 
     def _take(self, outcome: Outcome) -> None:
-        accepted = tuple(one.recipient for one in outcome.accepted)
-        self.ledger.report(str(outcome.outgoing.key), outcome.delivery, accepted)
+        self._report(str(outcome.outgoing.key), outcome.delivery, outcome.recipients)
 
     async def _send_by_pool(self) -> None:
         options = PoolOptions(
