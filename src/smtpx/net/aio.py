@@ -156,7 +156,9 @@ class AsyncioChannel(asyncio.Protocol):
         if self._loop is not asyncio.get_running_loop():
             # The transport would write, and nobody would ever read the reply.
             self._desert()
-            raise ConnectionResetError("the connection's event loop runs no more")
+            raise ConnectionResetError(
+                "its event loop runs no more; connect in the one that sends"
+            )
         transport = self._transport
         if transport is None or transport.is_closing():
             # It is aborted; the loop tells in its next turn, with what was received.
