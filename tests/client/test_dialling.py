@@ -364,6 +364,18 @@ def test_a_null_mx_on_sockets(front: Front) -> None:
         front.run(scenario)
 
 
+def test_an_mx_that_is_an_address_leads_nowhere(front: Front) -> None:
+    async def scenario() -> None:
+        with NameServer({("b.test", "MX"): ["10 127.0.0.1."]}).running() as dns:
+            options = ClientOptions(resolver=resolver_for(front, dns.port))
+            with pytest.raises(ConnectError, match="names no host") as caught:
+                async with front.client("smtp+mx://b.test", options=options):
+                    raise AssertionError("there is nobody to connect to")
+            assert not caught.value.is_temporary
+
+    front.run(scenario)
+
+
 @pytest.mark.parametrize("host", ["a..b", ".", f"{'a' * 64}.test", r"\200" * 20])
 def test_what_can_be_no_name_is_looked_up_in_vain(front: Front, host: str) -> None:
     """An MX record can name anything; Python's own error is a UnicodeError."""

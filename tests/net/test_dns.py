@@ -188,6 +188,35 @@ def test_a_null_mx_takes_no_mail() -> None:
     assert order_exchangers("x.test", mx((0, ""), (10, "a"))) == ["a"]
 
 
+# What the system's look-up takes for an address is one to it, not a name.
+@pytest.mark.parametrize(
+    "host",
+    [
+        "192.0.2.1",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0X7F000001",
+        "0x",
+        "::1",
+        "fe80::1%1",
+    ],
+)
+def test_an_exchanger_is_a_name_and_no_address(host: str) -> None:
+    with pytest.raises(DNSFailure, match=r"names no host .*MX record") as caught:
+        order_exchangers("x.test", mx((10, host), (20, host)))
+    assert not caught.value.is_temporary
+    assert order_exchangers("x.test", mx((10, host), (20, "a"))) == ["a"]
+    assert order_exchangers("x.test", mx((0, ""), (10, host), (20, "a"))) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "host", ["1.example", "127.0.0.1.example", "x1", "0xg", "a.0x1g"]
+)
+def test_a_name_with_digits_is_a_name(host: str) -> None:
+    assert order_exchangers("x.test", mx((10, host))) == [host]
+
+
 @pytest.mark.parametrize("extra", [0, 1])
 def test_hosts_are_limited(extra: int) -> None:
     found = mx(*((number, f"mx{number}") for number in range(MAX_EXCHANGERS + extra)))

@@ -11,6 +11,7 @@ coroutines never suspend. `smtpx.net.aio_dns` has the one for event loops.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ __all__ = [
 # Of one domain. Large providers have 5; the number bounds the time that a domain with
 # a thousand dead ones can cost.
 MAX_EXCHANGERS: Final = 10
+
+# How the last part of an IPv4 address may be written: ``127.1``, ``0x7f.1``, as the
+# inet_aton of C takes them. No top-level domain is a number.
+_NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 
 # How long one question may take in all when nobody says; dnspython's default.
 _LIFETIME_SECONDS: Final = 5.0
@@ -107,7 +112,9 @@ def order_exchangers(
     """Return the hosts to deliver to, in the order to try them.
 
     By preference, and equal ones in random order, to spread the load (RFC 5321 section
-    5.1). A domain without MX records is its own mail exchanger.
+    5.1). A domain without MX records is its own mail exchanger. A record that has an
+    address where a host should be is passed over: the same section asks for a name, and
+    the DNS, were it asked, knows none that ends in a number.
 
     Args:
         domain: that the mail is for.
@@ -115,7 +122,8 @@ def order_exchangers(
         shuffle: shuffles a list in place.
 
     Raises:
-        DNSFailure: the domain takes no mail: it has a null MX (RFC 7505 section 3).
+        DNSFailure: the domain takes no mail: it has a null MX (RFC 7505 section 3), or
+            records that name no host.
 
     >>> found = [MailExchanger(20, "b"), MailExchanger(10, "a")]
     >>> order_exchangers("example.com", found)
@@ -131,9 +139,21 @@ def order_exchangers(
     if not hosts:
         text = f"{domain} takes no mail: it has a null MX (RFC 7505)"
         raise DNSFailure(text, is_temporary=False)
+    hosts = [one for one in hosts if not _is_address(one.host)]
+    if not hosts:
+        text = f"{domain} names no host that takes mail: an address in its MX record"
+        raise DNSFailure(text, is_temporary=False)
     shuffle(hosts)
     hosts.sort(key=lambda one: one.preference)
     return list(dict.fromkeys(one.host for one in hosts))[:MAX_EXCHANGERS]
+
+
+def _is_address(host: str) -> bool:
+    """Tell whether the system would take it for an address, and look nothing up."""
+    last = host.rpartition(".")[2]
+    return bool(
+        _NUMBER.fullmatch(last) or endpoint_of_ip(host.partition("%")[0], port=0)
+    )
 
 
 # What both fronts do with dnspython.
