@@ -58,6 +58,7 @@ class Peer:
         starttls: for STARTTLS; None if it has none.
         implicit: of TLS from the start; likewise.
         auth: of who wants a password, by STARTTLS; likewise.
+        unfiltered: as ``starttls``, where the other one has filters in its way.
         refusals: how to be refused by it, and at which stage.
     """
 
@@ -68,6 +69,7 @@ class Peer:
     starttls: str | None = None
     implicit: str | None = None
     auth: str | None = None
+    unfiltered: str | None = None
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
 
 
@@ -88,6 +90,7 @@ def taker(maildir: Maildir) -> Callable[[bytes], bytes]:
 def describe(server: Postfix | Exim | OpenSMTPD | Chasquid, name: str) -> Peer:
     """Describe a server that has a port for each kind of TLS."""
     version = getattr(server, "version", None) or postfix_version()
+    unfiltered = getattr(server, "unfiltered_port", None)
     return Peer(
         name,
         version,
@@ -96,6 +99,7 @@ def describe(server: Postfix | Exim | OpenSMTPD | Chasquid, name: str) -> Peer:
         starttls=f"smtp+starttls://{HOST}:{server.port}",
         implicit=f"smtps://{HOST}:{server.tls_port}",
         auth=f"smtp+starttls://{HOST}:{server.auth_port}",
+        unfiltered=f"smtp+starttls://{HOST}:{unfiltered}" if unfiltered else None,
         refusals=refusals_of(server),
     )
 

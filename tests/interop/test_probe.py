@@ -114,7 +114,8 @@ def test_probe(
     name: str, probed: Peer, records: Records, certificates: ServerFiles
 ) -> None:
     # With STARTTLS where there is any, though not required.
-    url = (probed.starttls or probed.url).replace("smtp+starttls:", "smtp:")
+    url = probed.unfiltered or probed.starttls or probed.url
+    url = url.replace("smtp+starttls:", "smtp:")
     options = ProbeOptions(
         recipient=RECIPIENT,
         hello_name="probe.example",
