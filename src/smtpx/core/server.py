@@ -206,7 +206,7 @@ class ServerMachine(ServerGateway):
         self._auth_failures = 0
         self._statuses = []
         super().__init__(config, is_tls, is_local, trace)
-        self.pending = self._answer_connected
+        self._pending = self._answer_connected
 
     def _begin(self) -> None:
         # For all floors at once: a call for each costs more than what it does.
@@ -235,7 +235,7 @@ class ServerMachine(ServerGateway):
         queue = self._queue
         if queue:
             return queue.pop(0)
-        while self.pending is None:
+        while self._pending is None:
             if (
                 not self._buffer.head
                 and self.state in READS_OCTETS
@@ -372,7 +372,7 @@ class ServerMachine(ServerGateway):
             is_too_late = config.takes_lmtp_too and not config.is_lmtp
             return (_LATE_HELLO if is_too_late else _WRONG_HELLO)[self.is_lmtp]
         self._hello = command
-        self.pending = self._answer_hello
+        self._pending = self._answer_hello
         hello = HelloReceived(command.verb, command.name)
         if not self._is_body_open:
             return hello
@@ -445,7 +445,7 @@ class ServerMachine(ServerGateway):
         if options.size is not None and most is not None and options.size > most:
             return replies.MESSAGE_TOO_LARGE
         self._mail = command
-        self.pending = self._answer_mail
+        self._pending = self._answer_mail
         return MailReceived(path, options)
 
     def _answer_mail(self, reply: Reply | None) -> None:
@@ -469,7 +469,7 @@ class ServerMachine(ServerGateway):
         if not envelope.options.smtputf8 and not path.is_ascii:
             return replies.UTF8_NOT_ALLOWED
         self._recipient = recipient = Recipient(path, command.options, count)
-        self.pending = self._answer_rcpt
+        self._pending = self._answer_rcpt
         return RcptReceived(recipient)
 
     def _has_too_many_domains(self, domain: str) -> bool:
@@ -540,7 +540,7 @@ class ServerMachine(ServerGateway):
     def _expect(self, default: Reply) -> None:
         """Await an answer that changes nothing but what is said."""
         self._default = default
-        self.pending = self._answer_default
+        self._pending = self._answer_default
 
     def _answer_default(self, reply: Reply | None) -> None:
         self._grant(reply or self._default, self._default)

@@ -68,7 +68,7 @@ class ServerAuth(ServerMessage):
             return _TLS_TWICE
         if not self._config.offers_starttls:
             return replies.NOT_IMPLEMENTED
-        self.pending = self._answer_starttls
+        self._pending = self._answer_starttls
         return StartTLSRequested()
 
     def _answer_starttls(self, reply: Reply | None) -> None:
@@ -103,10 +103,10 @@ class ServerAuth(ServerMessage):
             RuntimeError: no question waits.
         """
         exchange = self._exchange
-        if exchange is None or self.pending is None or self._unproved is not None:
+        if exchange is None or self._pending is None or self._unproved is not None:
             message = "no AuthQuestion waits for an answer"
             raise RuntimeError(message)
-        self.pending = None
+        self._pending = None
         self._take_turn(exchange.resume(answer))
 
     def _on_auth(self, command: Auth) -> Stepped | Reply:
@@ -149,10 +149,10 @@ class ServerAuth(ServerMessage):
         """Do what the exchange wants next."""
         if isinstance(turn, Identity):
             self._unproved = turn
-            self.pending = self._answer_identity
+            self._pending = self._answer_identity
             self._queue.append(Authenticated(turn))
         elif not isinstance(turn, Reply):
-            self.pending = self._answer_unknown
+            self._pending = self._answer_unknown
             self._queue.append(AuthQuestion(turn))
         elif turn.is_intermediate:
             self._send(turn)

@@ -117,6 +117,7 @@ class ServerBase:
         "_is_eof",
         "_limits",
         "_out",
+        "_pending",
         "_queue",
         "_skip",
         "_skip_replies",
@@ -129,7 +130,6 @@ class ServerBase:
         "is_lmtp",
         "is_local",
         "is_tls",
-        "pending",
         "state",
     )
 
@@ -150,7 +150,7 @@ class ServerBase:
         self._out: list[bytes] = []
         self._queue: list[Event] = [_CLIENT_CONNECTED]
         self.state = _CONNECTED
-        self.pending: Callable[[Reply | None], None] | None = None
+        self._pending: Callable[[Reply | None], None] | None = None
         self._is_eof = False
         # Counts abuse; unlike what the client said of itself it outlives STARTTLS.
         self._errors = 0
@@ -180,7 +180,7 @@ class ServerBase:
     @property
     def is_waiting(self) -> bool:
         """Whether an event waits for its answer."""
-        return self.pending is not None
+        return self._pending is not None
 
     @property
     def is_body_open(self) -> bool:
@@ -223,15 +223,15 @@ class ServerBase:
                 event still waits.
             RuntimeError: no event waits.
         """
-        pending = self.pending
+        pending = self._pending
         if pending is None:
             message = "no event waits for an answer"
             raise RuntimeError(message)
-        self.pending = None
+        self._pending = None
         try:
             pending(reply)
         except ValueError:
-            self.pending = pending
+            self._pending = pending
             raise
 
     def close(self, reply: Reply, reason: str) -> None:
@@ -301,7 +301,7 @@ class ServerBase:
 
     def _end(self, reason: str, *, is_clean: bool = False) -> None:
         """Read and answer no more."""
-        self.pending = None
+        self._pending = None
         self._buffer.clear()
         self._skip = 0
         if self._queue:

@@ -82,7 +82,7 @@ class ServerGateway(ServerAuth):
             RuntimeError: no ``XClientReceived`` waits for its answer.
         """
         command = self._xclient
-        if command is None or self.pending is None:
+        if command is None or self._pending is None:
             message = "XCLIENT has to be received first"
             raise RuntimeError(message)
         self._config = config
@@ -95,17 +95,17 @@ class ServerGateway(ServerAuth):
         self.is_extended = command.proto not in {None, "SMTP"}
         if isinstance(command.login, str):
             self.identity = Identity(command.login, "", command.verb)
-        self.pending = self._answer_connected
+        self._pending = self._answer_connected
         self._queue.append(ClientConnected())
 
     def _on_xclient(self, command: XClient) -> Event:
         self._xclient = command
-        self.pending = self._answer_xclient
+        self._pending = self._answer_xclient
         return XClientReceived(command)
 
     def _answer_xclient(self, reply: Reply | None) -> None:
         if reply is None:
-            self.pending = self._answer_xclient
+            self._pending = self._answer_xclient
             self.restart(self._config, is_local=self.is_local)
             return
         require_negative(reply, "XCLIENT is granted by restart")
@@ -125,7 +125,7 @@ class ServerGateway(ServerAuth):
 
     def _on_xforward(self, command: XForward) -> Event:
         self._xforward = command
-        self.pending = self._answer_xforward
+        self._pending = self._answer_xforward
         return XForwardReceived(command)
 
     def _answer_xforward(self, reply: Reply | None) -> None:

@@ -97,7 +97,7 @@ class ServerMessage(ServerBase):
             raise ValueError(message)
         require_final(reply)
         self._statuses[index] = reply.with_enhanced_default()
-        if self.pending is not None:
+        if self._pending is not None:
             self._send_statuses()
 
     # ------------------------------------------------------------- begin and end
@@ -172,7 +172,7 @@ class ServerMessage(ServerBase):
         envelope = self.envelope or self._open_envelope()
         if envelope.options.body is _BINARYMIME:
             return _NEEDS_BDAT
-        self.pending = self._answer_data
+        self._pending = self._answer_data
         return _BY_DATA
 
     def _answer_data(self, reply: Reply | None) -> None:
@@ -212,7 +212,7 @@ class ServerMessage(ServerBase):
         return BodyReceived(content)
 
     def _await_verdict(self) -> None:
-        self.pending = self._answer_message
+        self._pending = self._answer_message
         if self._statuses:
             # LMTP: what was known before the end.
             self._send_statuses()
@@ -266,7 +266,7 @@ class ServerMessage(ServerBase):
         if self.state is ServerState.BDAT:
             self._start_chunk()
             return AGAIN
-        self.pending = self._answer_bdat
+        self._pending = self._answer_bdat
         return _BY_BDAT
 
     def _answer_bdat(self, reply: Reply | None) -> None:

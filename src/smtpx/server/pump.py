@@ -420,7 +420,7 @@ class Pump(PumpHooks):
                 call = self._calls.get(kind)
                 if call is None:
                     await self._CALLERS[kind](self, work)
-                elif self._machine.pending is not None:
+                elif self._machine.is_waiting:
                     reply = self._begin(call, work)
                     if isinstance(reply, Suspended):
                         reply = await self._go_on(reply)

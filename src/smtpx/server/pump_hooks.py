@@ -157,7 +157,7 @@ class PumpHooks(PumpBase):
             The answer that it took: another one if it could not take this.
         """
         machine = self._machine
-        if machine.pending is None:
+        if not machine.is_waiting:
             return reply
         try:
             machine.answer(reply)
