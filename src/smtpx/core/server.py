@@ -21,20 +21,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from smtpx.core.buffer import LineTooLong
 from smtpx.core.events import (
-    CommandAnswered,
-    CommandReceived,
     CommandRefused,
-    EtrnReceived,
     Event,
-    ExpnReceived,
     HelloReceived,
-    HelpReceived,
     MailReceived,
     RcptReceived,
-    VrfyReceived,
 )
 from smtpx.core.server_base import AGAIN, READS_OCTETS, Stepped, require_negative
-from smtpx.core.server_gateway import NOTHING_TOLD, ServerGateway
+from smtpx.core.server_gateway import NOTHING_TOLD
+from smtpx.core.server_simple import ServerSimple
 from smtpx.core.states import (
     SERVER_ALLOWED,
     USER_VERB,
@@ -102,9 +97,6 @@ _MAIL_ACCEPTED: Final = ServerTrigger.MAIL_ACCEPTED
 _RCPT_ACCEPTED: Final = ServerTrigger.RCPT_ACCEPTED
 _HELLO: Final = ServerTrigger.HELLO
 
-_NOOP_ANSWERED: Final = CommandAnswered("NOOP")
-_RSET_ANSWERED: Final = CommandAnswered("RSET")
-
 _NOT_SMTP: Final = Reply(421, "4.7.0", "this is a mail server; closing")
 _TLS_NOT_HERE: Final = Reply(421, "4.7.0", "this port starts in plaintext; closing")
 _TOO_MANY_COMMANDS: Final = Reply(421, "4.7.0", "too many commands; connect again")
@@ -122,7 +114,7 @@ _LATE_HELLO: Final[Mapping[bool, Reply]] = {
 }
 
 
-class ServerMachine(ServerGateway):
+class ServerMachine(ServerSimple):
     r"""One session of a server, without any I/O.
 
     Args:
@@ -161,9 +153,7 @@ class ServerMachine(ServerGateway):
 
     __slots__ = (
         "_command_count",
-        "_default",
         "_domains",
-        "_grammar",
         "_has_refused_recipient",
         "_hello",
         "_is_gated",
@@ -176,7 +166,6 @@ class ServerMachine(ServerGateway):
     )
 
     # What an answer is about, while one is awaited.
-    _default: Reply
     _hello: Helo | Ehlo | Lhlo
     _mail: Mail
     _recipient: Recipient
@@ -494,56 +483,12 @@ class ServerMachine(ServerGateway):
         else:
             self._has_refused_recipient = not self.is_lmtp
 
-    # -------------------------------------------------------- the small commands
-
-    def _on_noop(self, _command: Noop) -> Stepped:
-        self._send(replies.OK)
-        return _NOOP_ANSWERED
-
-    def _on_rset(self, _command: Rset) -> Stepped:
-        self._abort_message("RSET before the end of the message")
-        self._end_transaction()
-        self._forwarded = NOTHING_TOLD
-        self._send(replies.OK)
-        self._queue.append(_RSET_ANSWERED)
-        return AGAIN
+    # -------------------------------------------------------------------- the end
 
     def _on_quit(self, _command: Quit) -> Stepped:
         self._out.append(replies.GOODBYE.encode())
         self._end("QUIT", is_clean=self.envelope is None)
         return AGAIN
-
-    def _on_vrfy(self, command: Vrfy) -> Event:
-        self._expect(replies.CANNOT_VERIFY)
-        return VrfyReceived(command.text)
-
-    def _on_expn(self, command: Expn) -> Event:
-        self._expect(replies.NOT_IMPLEMENTED)
-        return ExpnReceived(command.text)
-
-    def _on_etrn(self, command: Etrn) -> Event:
-        text = f"unable to queue messages for node {command.node}"
-        self._expect(Reply(458, "4.3.0", text))
-        return EtrnReceived(command.node)
-
-    def _on_help(self, command: Help) -> Event:
-        known = (verb.decode("ascii") for verb in self._grammar.verbs)
-        refused = self._config.refused_verbs(is_tls=self.is_tls, is_local=self.is_local)
-        verbs = " ".join(sorted(set(known) - refused))
-        self._expect(Reply(214, "2.0.0", f"Commands: {verbs}"))
-        return HelpReceived(command.text)
-
-    def _on_raw(self, command: Raw) -> Event:
-        self._expect(replies.NOT_IMPLEMENTED)
-        return CommandReceived(command.verb, command.argument)
-
-    def _expect(self, default: Reply) -> None:
-        """Await an answer that changes nothing but what is said."""
-        self._default = default
-        self._pending = self._answer_default
-
-    def _answer_default(self, reply: Reply | None) -> None:
-        self._grant(reply or self._default, self._default)
 
     def _next_after_end(self) -> Stepped:
         return None

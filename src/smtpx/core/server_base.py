@@ -1,9 +1,10 @@
 """The ground floor of the server machine: input, output, state, answers and the end.
 
-``ServerMachine`` is built in five floors, a file each: this one; ``server_message``,
+``ServerMachine`` is built in six floors, a file each: this one; ``server_message``,
 which reads messages; ``server_auth``, which does STARTTLS and AUTH; ``server_gateway``,
-which greets and does XCLIENT and XFORWARD; and ``server``, which knows the commands and
-their order, and is the one to use.
+which greets and does XCLIENT and XFORWARD; ``server_simple``, which does what moves
+nothing along; and ``server``, which knows the commands and their order, and is the one
+to use.
 """
 
 from __future__ import annotations
