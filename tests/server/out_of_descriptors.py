@@ -18,15 +18,15 @@ from smtpx.server.session import Session
 from smtpx.server.sockets import parse_address
 
 
-async def main() -> None:
-    options = ServerOptions(hostname="mx.test")
+async def main(clients_there: int, room: int) -> None:
+    options = ServerOptions(hostname="mx.test", max_connections_per_ip=clients_there)
     async with Server(Session, "127.0.0.1:0", options=options) as server:
         host, port = parse_address(server.addresses[0])
         # Both ends of each connection are in this process.
-        clients = [socket.socket() for _ in range(40)]
+        clients = [socket.socket() for _ in range(clients_there)]
         used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - quicker
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 10, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + room, hard))
         loop = asyncio.get_running_loop()
         for client in clients:
             client.setblocking(False)
@@ -49,4 +49,4 @@ if __name__ == "__main__":
     accept.RETRY_SECONDS = 3_600.0  # type: ignore[misc]
     factory = uvloop.new_event_loop if sys.argv[1] == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main())
+        runner.run(main(*map(int, sys.argv[2:])))

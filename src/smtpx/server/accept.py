@@ -2,10 +2,11 @@
 
 Theory of operation. ``loop.create_server`` tells of a connection when its transport is
 made, which under implicit TLS is after the handshake: until then nobody counts it, and
-nobody can close it. Nor has it a good answer to a lack of descriptors: asyncio logs an
-error for each place in the backlog, and uvloop's listener dies. So the listening socket
-is read here, with nothing but the loop's public interface, and each connection is known
-from its ``accept`` on.
+nobody can close it. Nor has it a good answer to a want of descriptors: asyncio logs an
+error for each place in the backlog, and uvloop turns away all who wait. So the
+listening socket is read here, with nothing but the loop's public interface, and each
+connection is known from its ``accept`` on. Where neither matters, uvloop may do it: see
+``loop_accept``.
 
 The kernel tells the client's address with it, so that nobody has to ask again.
 """

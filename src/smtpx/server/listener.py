@@ -113,7 +113,7 @@ class Server:
             for post in self._posts:
                 self._bound += await post.bind()
             for post in self._posts:
-                post.start()
+                await post.start()
         except BaseException:
             await self.close()
             raise
@@ -169,6 +169,8 @@ class Server:
             connection.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
+                # A turn for those that the loop has accepted, and not told us of.
+                await asyncio.sleep(0)
                 await self._wait_gone()
         await self.close()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import socket
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from smtpx.core.config import ServerConfig
@@ -17,6 +19,7 @@ from smtpx.sasl.registry import SERVER_MECHANISMS
 from smtpx.server.accept import Acceptor
 from smtpx.server.connection import Connection
 from smtpx.server.guards import UNGUARDED, Guarded, guard_with, tell_ended
+from smtpx.server.loop_accept import LoopAcceptor, can_accept
 from smtpx.server.networks import Networks
 from smtpx.server.patience import connection_class
 from smtpx.server.proxied import Gateways, read_proxy_header
@@ -26,7 +29,6 @@ from smtpx.server.watchdog import Rounds
 from smtpx.server.work import extensions_of, overridden_by
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable, Coroutine
 
@@ -105,7 +107,7 @@ class Post:
         self._plaintext = Networks(options.plaintext_networks)
         self._listener = listener
         self._bound: list[BoundSocket] = []
-        self._acceptors: list[Acceptor] = []
+        self._acceptors: list[Acceptor | LoopAcceptor] = []
         self._configs: dict[type[Session], ServerConfig] = {}
         self._work: dict[type[Session], frozenset[type]] = {}
         self._minute = self._next_minute = datetime.min.replace(tzinfo=UTC)
@@ -129,7 +131,7 @@ class Post:
         self._bound = await bind_listener(self._listener, self.options.backlog)
         return tuple((bound.name, bound.listener) for bound in self._bound)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
         self.rounds = Rounds(loop, self.options.timeouts)
@@ -137,8 +139,14 @@ class Post:
         for bound in self._bound:
             take = functools.partial(self._take, loop, bound.local_name)
             acceptor = Acceptor(loop, bound.sock, take, name=bound.name)
-            acceptor.start()
-            self._acceptors.append(acceptor)
+            if self._can_be_loops(bound) and can_accept(loop):
+                take_made = functools.partial(self._take_made, loop, bound.local_name)
+                loops = LoopAcceptor(loop, acceptor, self.options.backlog, take_made)
+                self._acceptors.append(loops)
+                await loops.start()
+            else:
+                self._acceptors.append(acceptor)
+                acceptor.start()
 
     def use_tls(self, context: ssl.SSLContext) -> None:
         """Do handshakes under another context from now on."""
@@ -154,15 +162,20 @@ class Post:
             takes_queue: take those first whom the kernel has connected already; None:
                 from sockets of our own.
         """
-        acceptors, self._acceptors = self._acceptors, []
         bound_sockets, self._bound = self._bound, []
-        for bound in bound_sockets:
+        if not bound_sockets:
+            # Whom a loop tells of from now on is not taken any more.
+            for acceptor in self._acceptors:
+                acceptor.stop(takes_queue=False)
+            return
+        # One that could not begin left the sockets behind it without acceptors.
+        for bound, acceptor in zip_longest(bound_sockets, self._acceptors):
             bound.remove_file()
-            if not acceptors:
+            if acceptor is None:
                 bound.sock.close()
-        for bound, acceptor in zip(bound_sockets, acceptors, strict=False):
-            is_taken = bound.is_ours if takes_queue is None else takes_queue
-            acceptor.stop(takes_queue=is_taken)
+            else:
+                is_taken = bound.is_ours if takes_queue is None else takes_queue
+                acceptor.stop(takes_queue=is_taken)
 
     def resume(self) -> None:
         """A connection ended: there may be room again for one more."""
@@ -270,6 +283,35 @@ class Post:
         )
 
     # ------------------------------------------------------------------------- inside
+
+    def _can_be_loops(self, bound: BoundSocket) -> bool:
+        """Tell whether nothing comes before the session at a socket.
+
+        A client counts before its handshake, and one behind a proxy only after what
+        the proxy says of it: those the loop cannot know.
+        """
+        return not (
+            self.options.implicit_tls
+            or self.gateways.has_proxies
+            or bound.sock.family not in {socket.AF_INET, socket.AF_INET6}
+        )
+
+    def _take_made(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        local: str | None,
+        transport: asyncio.Transport,
+    ) -> None:
+        """Make a connection of a transport, which is there already."""
+        connection = self._kind(self, loop)
+        peer = transport.get_extra_info("peername")
+        local = local or format_address(transport.get_extra_info("sockname"))
+        if not connection.accepted(peer, local) and self._owner.is_crowded:
+            transport.abort()
+            connection.never_made("too many connections")
+            return
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
 
     def _take(
         self,

@@ -1,0 +1,197 @@
+"""Accepting connections by uvloop itself, as long as there are descriptors to spare.
+
+Theory of operation. uvloop accepts in C and makes the transport there; to accept in
+Python and hand it the socket takes a tenth of all that a connection with one message
+costs. But it has no good answer to a want of descriptors: it closes all who wait, and
+no log tells of it (0.23), or its listener dies of an error without a word (0.21). So it
+gets a duplicate of the listening socket, and only while there is room. Every few
+connections a socket is made to see whether there is, and its number tells how many
+descriptors are left. Long before there are none, an ``Acceptor`` goes on at the socket
+itself, in whose queue nobody was lost. So it does when uvloop lets go of the duplicate,
+for whatever reason; and then to the end of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smtpx.server.accept import Acceptor
+
+__all__ = ["EVENTS_A_LOOK", "SPARE_DESCRIPTORS", "LoopAcceptor", "can_accept"]
+
+#: The loop accepts no more when fewer descriptors are free: half of what a process gets
+#: where that is least (256, on macOS), an eighth of it on Linux.
+SPARE_DESCRIPTORS: Final = 128
+
+#: How many connections may begin or end between two looks at what is free: so few that
+#: four listeners together cannot use up what is spared, and a look costs none of them
+#: more than 0.2 %.
+EVENTS_A_LOOK: Final = 32
+
+
+def can_accept(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether a loop accepts better than we do: whether it is uvloop's.
+
+    asyncio's own makes a task for each connection.
+
+    Args:
+        loop: any.
+    """
+    names = {kind.__module__.partition(".")[0] for kind in type(loop).__mro__}
+    return "uvloop" in names
+
+
+class LoopAcceptor:
+    """Has the loop accept the connections of one listening socket, while it is safe.
+
+    Args:
+        loop: that the server runs on; `can_accept` is true of it.
+        acceptor: of the same socket; it has not started.
+        backlog: the socket's.
+        take: gets the transport of each connection; it must not raise.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        acceptor: Acceptor,
+        backlog: int,
+        take: Callable[[asyncio.Transport], None],
+    ) -> None:
+        self._loop = loop
+        self._acceptor = acceptor
+        self._backlog = backlog
+        self._arrival = _Arrival(take)
+        self._server: asyncio.Server | None = None
+        self._events_to_look = 0
+        self._is_handed_over = False
+        self._is_stopped = False
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        try:
+            listening = _Duplicate(self._acceptor.sock, self._let_go)
+        except OSError:
+            # There is no descriptor left for it.
+            self._go_on_by_hand()
+            return
+        self._server = await self._loop.create_server(
+            self._arrive, sock=listening, backlog=self._backlog
+        )
+
+    def stop(self, *, takes_queue: bool) -> None:
+        """Accept no more, and close the socket; twice is fine.
+
+        Those that the loop has accepted already are told of in its next turn.
+
+        Args:
+            takes_queue: take them, and before that those whom the kernel has connected;
+                both are reset otherwise.
+        """
+        self._is_stopped = True
+        self._arrival.is_welcome = takes_queue
+        self._go_on_by_hand()
+        self._acceptor.stop(takes_queue=takes_queue)
+
+    def resume(self) -> None:
+        """A connection has ended: what was short may be there again."""
+        if self._is_handed_over:
+            self._acceptor.resume()
+        else:
+            self._look()
+
+    # ------------------------------------------------------------------------ inside
+
+    def _arrive(self) -> asyncio.Protocol:
+        """Take note of a connection that the loop has accepted."""
+        self._look()
+        return self._arrival
+
+    def _look(self) -> None:
+        """See now and then whether the loop may go on."""
+        if self._events_to_look:
+            self._events_to_look -= 1
+            return
+        self._events_to_look = EVENTS_A_LOOK - 1
+        if not has_spare_descriptors(self._acceptor.sock):
+            # Not here: the loop is about to use its listener.
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """The loop shall not accept any more, or cannot."""
+        # One that is closed under us lets go of all, and would wait for a callback.
+        if not self._is_stopped and self._loop.is_running():
+            self._loop.call_soon(self._go_on_by_hand)
+
+    def _go_on_by_hand(self) -> None:
+        if self._is_handed_over:
+            return
+        self._is_handed_over = True
+        if self._server is not None:
+            self._server.close()
+        self._acceptor.start()
+
+
+def has_spare_descriptors(listening: socket.socket) -> bool:
+    """Tell whether enough descriptors are free, of which the lowest is used first.
+
+    Args:
+        listening: whose connections need them.
+    """
+    try:
+        # As accept would, so that whatever that lacks is missed here.
+        with socket.socket(listening.family, listening.type) as lowest:
+            number = lowest.fileno()
+    except OSError:
+        return False
+    limit = os.sysconf("SC_OPEN_MAX")
+    is_limited = limit >= 0
+    return not is_limited or number < limit - SPARE_DESCRIPTORS
+
+
+class _Duplicate(socket.socket):
+    """A duplicate of a listening socket, for a loop that detaches it when it is done.
+
+    Args:
+        sock: the socket.
+        is_detached: is called then.
+    """
+
+    __slots__ = ("_is_detached",)
+
+    def __init__(self, sock: socket.socket, is_detached: Callable[[], None]) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, os.dup(sock.fileno()))
+        self._is_detached = is_detached
+
+    def detach(self) -> int:
+        self._is_detached()
+        return super().detach()
+
+
+class _Arrival(asyncio.Protocol):
+    """What every connection is until its transport is made; it knows nothing of it.
+
+    Args:
+        take: gets the transport.
+
+    Attributes:
+        is_welcome: whether it does; else the connection is reset.
+    """
+
+    def __init__(self, take: Callable[[asyncio.Transport], None]) -> None:
+        self.is_welcome = True
+        self._take = take
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # That of uvloop is none of asyncio's by its class.
+        made = cast("asyncio.Transport", transport)
+        if self.is_welcome:
+            self._take(made)
+        else:
+            made.abort()
