@@ -204,14 +204,18 @@ def test_what_is_spare(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- The server's end. ---
 
 
+@pytest.mark.parametrize("takes_queue", [True, False])
 @pytest.mark.parametrize("turns", range(5))
-def test_who_is_accepted_is_told_of_the_shutdown(turns: int) -> None:
+def test_who_is_accepted_is_told_of_the_shutdown(turns: int, takes_queue: bool) -> None:
+    # Among workers the queue is left to the others, but who was accepted is ours.
     async def scenario() -> None:
         async with serve(recorder()) as served:
             with raw_client(served.server) as client:
                 for _ in range(turns):
                     await asyncio.sleep(0)
-                stopping = asyncio.create_task(served.server.shutdown(20))
+                stopping = asyncio.create_task(
+                    served.server.shutdown(20, takes_queue=takes_queue)
+                )
                 assert b"421 4.3.2 " in await hear_out(client)
                 await stopping
 

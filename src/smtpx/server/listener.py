@@ -147,6 +147,8 @@ class Server:
     async def close(self) -> None:
         """Stop now: connections are dropped, messages under way aborted."""
         self._stop_listening(takes_queue=False)
+        for post in self._posts:
+            post.turn_away()
         for connection in tuple(self._connections):
             connection.abort()
         await self._wait_gone()

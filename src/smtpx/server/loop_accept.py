@@ -86,16 +86,14 @@ class LoopAcceptor:
         )
 
     def stop(self, *, takes_queue: bool) -> None:
-        """Accept no more, and close the socket; twice is fine.
+        """Accept no more, and close the socket.
 
-        Those that the loop has accepted already are told of in its next turn.
+        The transports of those that the loop has accepted come with its next turn.
 
         Args:
-            takes_queue: take them, and before that those whom the kernel has connected;
-                both are reset otherwise.
+            takes_queue: take those first that the kernel has connected already.
         """
         self._is_stopped = True
-        self._arrival.is_welcome = takes_queue
         self._go_on_by_hand()
         self._acceptor.stop(takes_queue=takes_queue)
 
@@ -179,19 +177,11 @@ class _Arrival(asyncio.Protocol):
 
     Args:
         take: gets the transport.
-
-    Attributes:
-        is_welcome: whether it does; else the connection is reset.
     """
 
     def __init__(self, take: Callable[[asyncio.Transport], None]) -> None:
-        self.is_welcome = True
         self._take = take
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # That of uvloop is none of asyncio's by its class.
-        made = cast("asyncio.Transport", transport)
-        if self.is_welcome:
-            self._take(made)
-        else:
-            made.abort()
+        self._take(cast("asyncio.Transport", transport))

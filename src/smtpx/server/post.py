@@ -117,6 +117,7 @@ class Post:
             or options.plaintext_networks
         )
         self._is_started = False
+        self._takes_nobody = False
         # The loop knows its tasks weakly.
         self._opening: set[asyncio.Task[object]] = set()
 
@@ -162,20 +163,20 @@ class Post:
             takes_queue: take those first whom the kernel has connected already; None:
                 from sockets of our own.
         """
+        acceptors, self._acceptors = self._acceptors, []
         bound_sockets, self._bound = self._bound, []
-        if not bound_sockets:
-            # Whom a loop tells of from now on is not taken any more.
-            for acceptor in self._acceptors:
-                acceptor.stop(takes_queue=False)
-            return
         # One that could not begin left the sockets behind it without acceptors.
-        for bound, acceptor in zip_longest(bound_sockets, self._acceptors):
+        for bound, acceptor in zip_longest(bound_sockets, acceptors):
             bound.remove_file()
             if acceptor is None:
                 bound.sock.close()
             else:
                 is_taken = bound.is_ours if takes_queue is None else takes_queue
                 acceptor.stop(takes_queue=is_taken)
+
+    def turn_away(self) -> None:
+        """Take nobody any more, not even whom the loop has accepted already."""
+        self._takes_nobody = True
 
     def resume(self) -> None:
         """A connection ended: there may be room again for one more."""
@@ -303,6 +304,9 @@ class Post:
         transport: asyncio.Transport,
     ) -> None:
         """Make a connection of a transport, which is there already."""
+        if self._takes_nobody:
+            transport.abort()
+            return
         connection = self._kind(self, loop)
         peer = transport.get_extra_info("peername")
         local = local or format_address(transport.get_extra_info("sockname"))
