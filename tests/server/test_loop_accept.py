@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import struct
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,9 @@ from smtpx.server.session import Session
 from smtpx.server.sockets import parse_address
 from tests.server.conftest import Certificates
 from tests.server.peers import Peer, recorder, run_on, serve, until
+
+# For SO_LINGER: closing resets the connection.
+RESET = struct.pack("ii", 1, 0)
 
 
 class Watched(uvloop.Loop):
@@ -114,6 +118,28 @@ def test_what_is_known_of_a_client(address: str) -> None:
                 assert info.peer == f"127.0.0.1:{client.getsockname()[1]}"
                 assert info.peer_host == "127.0.0.1"
                 assert info.local == f"127.0.0.1:{port}"
+
+    run_on(Watched, scenario())
+
+
+def test_who_has_gone_before_its_address_is_asked_for() -> None:
+    # What was sent could still be read, and would be a message from nowhere: one that
+    # no rule for an address applies to.
+    sessions: list[object] = []
+
+    class Counted(Session):
+        async def connected(self) -> None:
+            sessions.append(self.connection.peer)
+
+    async def scenario() -> None:
+        async with serve(Counted) as served:
+            for _ in range(3):
+                with raw_client(served.server) as client:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    client.sendall(b"HELO c.test\r\nMAIL FROM:<>\r\n")
+            await served.ready()
+            (info,) = served.server.connections
+            assert sessions == [info.peer]
 
     run_on(Watched, scenario())
 

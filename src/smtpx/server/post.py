@@ -304,11 +304,13 @@ class Post:
         transport: asyncio.Transport,
     ) -> None:
         """Make a connection of a transport, which is there already."""
-        if self._takes_nobody:
+        peer = transport.get_extra_info("peername")
+        if peer is None or self._takes_nobody:
+            # A client that has reset has no address any more, by which it could be
+            # refused; but what it sent before might still be read.
             transport.abort()
             return
         connection = self._kind(self, loop)
-        peer = transport.get_extra_info("peername")
         local = local or format_address(transport.get_extra_info("sockname"))
         if not connection.accepted(peer, local) and self._owner.is_crowded:
             transport.abort()
