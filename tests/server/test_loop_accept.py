@@ -147,26 +147,12 @@ def test_who_has_gone_before_its_address_is_asked_for() -> None:
 # --- Who goes on after it. ---
 
 
-def test_a_listener_that_is_let_go_of() -> None:
-    # uvloop 0.21 does so at an error, and nobody would ever be served again.
-    async def scenario() -> None:
-        async with serve(recorder()) as served:
-            await served.ready()
-            loops_servers()[0].close()
-            with raw_client(served.server) as waiting:
-                assert await (await served.ready()).say(b"QUIT\r\n") == [221]
-                waiting.sendall(b"QUIT\r\n")
-                assert b"\r\n221 " in await hear_out(waiting)
-
-    run_on(Watched, scenario())
-
-
 def test_no_descriptor_for_a_duplicate(monkeypatch: pytest.MonkeyPatch) -> None:
-    def dup(_: int) -> int:
+    def dup(_: socket.socket) -> socket.socket:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     async def scenario() -> None:
-        monkeypatch.setattr(os, "dup", dup)
+        monkeypatch.setattr(socket.socket, "dup", dup)
         async with serve(recorder()) as served:
             monkeypatch.undo()
             assert not loops_servers()
@@ -269,20 +255,6 @@ def test_who_is_accepted_is_no_connection_of_a_closed_server(turns: int) -> None
                 assert len(made) == count
 
     run_on(Watched, scenario())
-
-
-# uvloop warns of it, and does not close what it warned of if that raises.
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-def test_a_loop_that_is_closed_under_the_server(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    # It lets go of the listener, and takes no callback any more.
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        loop = Watched()
-        loop.run_until_complete(Server(Session, listening).start())
-        loop.close()
-    assert not caplog.records
 
 
 def test_one_shut_down_and_closed_in_one_turn() -> None:
