@@ -166,13 +166,16 @@ class Server:
                 listens on the same socket. None: at the sockets that the server bound
                 itself, and so has for itself.
         """
+        handed_over = [post.take_by_hand() for post in self._posts]
+        if any(handed_over):
+            # A turn for those whom the loop has accepted, and not told us of: they are
+            # clients like all others.
+            await asyncio.sleep(0)
         self._stop_listening(takes_queue=takes_queue)
         for connection in tuple(self._connections):
             connection.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                # A turn for those that the loop has accepted, and not told us of.
-                await asyncio.sleep(0)
                 await self._wait_gone()
         await self.close()
 

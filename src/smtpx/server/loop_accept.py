@@ -77,7 +77,7 @@ class LoopAcceptor:
             listening = self._acceptor.sock.dup()
         except OSError:
             # There is no descriptor left for it.
-            self._go_on_by_hand()
+            self.go_on_by_hand()
             return
         self._server = await self._loop.create_server(
             self._arrive, sock=listening, backlog=self._backlog
@@ -86,13 +86,24 @@ class LoopAcceptor:
     def stop(self, *, takes_queue: bool) -> None:
         """Accept no more, and close the socket.
 
-        The transports of those that the loop has accepted come with its next turn.
-
         Args:
             takes_queue: take those first that the kernel has connected already.
         """
-        self._go_on_by_hand()
+        self.go_on_by_hand()
         self._acceptor.stop(takes_queue=takes_queue)
+
+    def go_on_by_hand(self) -> bool:
+        """Have the loop accept no more, but the acceptor; tell whether the loop did.
+
+        Those whom the loop has accepted already it tells of in its next turn.
+        """
+        if self._is_handed_over:
+            return False
+        self._is_handed_over = True
+        if self._server is not None:
+            self._server.close()
+        self._acceptor.start()
+        return True
 
     def resume(self) -> None:
         """A connection has ended: what was short may be there again."""
@@ -116,15 +127,7 @@ class LoopAcceptor:
         self._events_to_look = EVENTS_A_LOOK - 1
         if not has_spare_descriptors(self._acceptor.sock):
             # Not here: the loop is about to use its listener.
-            self._loop.call_soon(self._go_on_by_hand)
-
-    def _go_on_by_hand(self) -> None:
-        if self._is_handed_over:
-            return
-        self._is_handed_over = True
-        if self._server is not None:
-            self._server.close()
-        self._acceptor.start()
+            self._loop.call_soon(self.go_on_by_hand)
 
 
 def has_spare_descriptors(listening: socket.socket) -> bool:

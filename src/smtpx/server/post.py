@@ -174,6 +174,18 @@ class Post:
                 is_taken = bound.is_ours if takes_queue is None else takes_queue
                 acceptor.stop(takes_queue=is_taken)
 
+    def take_by_hand(self) -> bool:
+        """Let no loop accept any more; tell whether one did.
+
+        Those whom it has accepted already it tells of in its next turn.
+        """
+        handed_over = [
+            acceptor.go_on_by_hand()
+            for acceptor in self._acceptors
+            if isinstance(acceptor, LoopAcceptor)
+        ]
+        return any(handed_over)
+
     def turn_away(self) -> None:
         """Take nobody any more, not even whom the loop has accepted already."""
         self._takes_nobody = True
